@@ -1,0 +1,11 @@
+//! Data structures and shared words without policy: what every other layer stands on.
+//!
+//! Promises nothing to users of the crate; hidden from the documentation and open only to the
+//! model-checking tests. Under `cfg(loom)` this is all that is compiled, on loom's atomics.
+
+#[doc(hidden)]
+pub mod atomic;
+#[cfg(not(loom))]
+pub(crate) mod lock;
+#[doc(hidden)]
+pub mod ticket;

@@ -1,0 +1,27 @@
+//! Stackful coroutines, the scheduler under them, and everything that waits: built by hand.
+//!
+//! Reading order: [`coroutine`] (stacks, registers, the switch), then `runtime` (who runs when),
+//! then [`sync`] (the futex and its family), [`queue`] and [`channel`] (rings), [`thread`] (pool),
+//! [`time`], [`net`].
+
+pub mod base;
+pub mod sys;
+
+#[cfg(not(loom))]
+pub mod channel;
+#[cfg(not(loom))]
+pub mod coroutine;
+#[cfg(not(loom))]
+mod io;
+#[cfg(not(loom))]
+pub mod net;
+#[cfg(not(loom))]
+pub mod queue;
+#[cfg(not(loom))]
+pub mod runtime;
+#[cfg(not(loom))]
+pub mod sync;
+#[cfg(not(loom))]
+pub mod thread;
+#[cfg(not(loom))]
+pub mod time;

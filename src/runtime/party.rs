@@ -1,0 +1,126 @@
+//! A party: whoever can wait, be woken and own a lock; a coroutine or a plain thread.
+//!
+//! ```text
+//! thread-local CURRENT ──▶ Party { word, id, home, … }
+//!                            ▲ first field of a coroutine's task, or
+//!                            ▲ one box per plain thread, made on its first use
+//! ```
+//!
+//! Ids are unique among living parties and recycled: a started coroutine's is the number of its
+//! stack slot (1 .. 2^29), a thread's has `THREAD` set.
+
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use slab::Slab;
+
+use crate::base::lock::Lock;
+use crate::base::ticket::TicketWord;
+
+/// Set in the ids of plain threads. Bits 30 and 31 stay free for the words that hold an id.
+pub(crate) const THREAD: u32 = 1 << 29;
+
+/// One party. Written by its owner only, but for `word`, which wakers race for.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Party {
+    /// Where it waits; see [`TicketWord`].
+    pub(crate) word: TicketWord,
+    /// Its id; 0 for a coroutine that has not started.
+    id: AtomicU32,
+    /// The worker a started coroutine is bound to; null for a plain thread.
+    pub(crate) home: AtomicPtr<()>,
+    /// How many shields are open: above zero, no cancellation is delivered.
+    pub(crate) shields: Cell<u32>,
+}
+
+impl Party {
+    pub(crate) const fn new(id: u32) -> Self {
+        Self {
+            word: TicketWord::new(),
+            id: AtomicU32::new(id),
+            home: AtomicPtr::new(ptr::null_mut()),
+            shields: Cell::new(0),
+        }
+    }
+
+    /// The id that lock words hold while this party owns them.
+    #[inline]
+    pub(crate) fn id(&self) -> u32 {
+        // Relaxed: written by the owner's thread before anybody can ask.
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// Gives a coroutine its id when it is bound to a stack, before it first runs.
+    pub(crate) fn set_id(&self, id: u32) {
+        // Relaxed: as in `id`.
+        self.id.store(id, Ordering::Relaxed);
+    }
+}
+
+thread_local! {
+    /// The party that runs on this thread now; null until a plain thread first asks.
+    static CURRENT: Cell<*const Party> = const { Cell::new(ptr::null()) };
+    static OWN: OwnParty = OwnParty(ThreadParty::make());
+}
+
+/// Ids of living threads.
+static THREADS: Lock<Slab<()>> = Lock::new(Slab::new());
+
+struct ThreadParty;
+
+impl ThreadParty {
+    fn make() -> *mut Party {
+        let index = THREADS.lock().insert(());
+        let id = THREAD | u32::try_from(index).expect("fewer than 2^29 threads");
+        Box::into_raw(Box::new(Party::new(id)))
+    }
+}
+
+/// Frees a thread's party, and its id, when the thread ends.
+struct OwnParty(*mut Party);
+
+impl Drop for OwnParty {
+    fn drop(&mut self) {
+        CURRENT.set(ptr::null());
+        // SAFETY: `make` boxed it, this is the only owner, and a thread that ends waits nowhere,
+        // so no list holds a ticket of it.
+        let party = unsafe { Box::from_raw(self.0) };
+        THREADS.lock().remove((party.id() & !THREAD) as usize);
+    }
+}
+
+/// The party that calls.
+#[inline]
+pub(crate) fn current() -> NonNull<Party> {
+    match NonNull::new(CURRENT.get().cast_mut()) {
+        Some(party) => party,
+        None => register_thread(),
+    }
+}
+
+/// The caller's id, as lock words hold it.
+#[inline]
+pub(crate) fn current_id() -> u32 {
+    // SAFETY: a party outlives its turn as the current one of its thread.
+    unsafe { current().as_ref() }.id()
+}
+
+#[cold]
+fn register_thread() -> NonNull<Party> {
+    // A thread whose locals are being destroyed gets a party of its own that is never freed:
+    // destructors that lock at that point are rare, and a leak is better than a dangling owner.
+    let party = OWN.try_with(|own| own.0).unwrap_or_else(|_| ThreadParty::make());
+    CURRENT.set(party);
+    NonNull::new(party).expect("a box is never null")
+}
+
+/// Makes `party` the current one of this thread and returns the one before.
+///
+/// # Safety
+/// * `party` is null or outlives its turn as the current one.
+#[inline]
+pub(crate) unsafe fn set_current(party: *const Party) -> *const Party {
+    CURRENT.replace(party)
+}
