@@ -4,6 +4,9 @@
 //! then [`sync`] (the futex and its family), [`queue`] and [`channel`] (rings), [`thread`] (pool),
 //! [`time`], [`net`].
 
+// Layers land one after another; what the lower ones offer is used once the upper ones are there.
+#![allow(dead_code)]
+
 pub mod base;
 pub mod sys;
 

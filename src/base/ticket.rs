@@ -113,3 +113,18 @@ impl Default for TicketWord {
         Self::new()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_claim_decides_the_outcome() {
+        let word = TicketWord::new();
+        let ticket = word.open();
+        assert_eq!(word.outcome(), None);
+        assert!(word.claim(ticket, Outcome::TimedOut));
+        assert!(!word.claim(ticket, Outcome::Notified));
+        assert_eq!(word.outcome(), Some(Outcome::TimedOut));
+    }
+}
