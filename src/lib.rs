@@ -28,3 +28,11 @@ pub mod sync;
 pub mod thread;
 #[cfg(not(loom))]
 pub mod time;
+
+#[cfg(not(loom))]
+pub use coroutine::{
+    Builder, JoinError, JoinHandle, block_on, current, is_coroutine, join_all, park, park_timeout, scope,
+    shield, sleep, spawn, timeout, yield_now,
+};
+#[cfg(not(loom))]
+pub use runtime::Runtime;

@@ -5,7 +5,12 @@
 
 #[doc(hidden)]
 pub mod atomic;
+#[doc(hidden)]
+pub mod deque;
 #[cfg(not(loom))]
 pub(crate) mod lock;
 #[doc(hidden)]
 pub mod ticket;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub mod wheel;

@@ -1,1 +1,22 @@
-//! (being built)
+//! Coroutines: by hand, with registers and stacks of their own; and scheduled, as a mirror of
+//! [`std::thread`].
+//!
+//! Reading order: `switch` (a dozen instructions), `stack`, `strand` (the two together).
+
+pub(crate) mod id;
+pub(crate) mod overflow;
+pub(crate) mod stack;
+pub(crate) mod strand;
+mod switch;
+pub(crate) mod unwind;
+
+#[cfg(target_arch = "x86_64")]
+pub use switch::Assembly;
+pub use switch::{Boost, DefaultSwitch, SavedRegisters, Switch};
+
+// The scheduled half is the runtime's; it is offered here because users look for it here.
+pub use crate::runtime::{
+    Builder, Canceller, Elapsed, Handle, JoinError, JoinHandle, LocalKey, Scope, ScopedJoinHandle, block_on,
+    current, is_coroutine, join_all, park, park_deadline, park_timeout, scope, shield, sleep, sleep_until,
+    spawn, timeout, yield_now,
+};

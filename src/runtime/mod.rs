@@ -1,6 +1,49 @@
 //! The scheduler: who runs when, who waits for what, and on which worker.
 //!
-//! Reading order: `park` (the one door for waiting), then the task and the worker.
+//! Reading order: `spawn` (a closure becomes a task), `worker` (the loop that runs tasks), `start`
+//! (the first turn), `park` (the one door for waiting), `idle` (how a worker sleeps).
 
+mod block_on;
+mod builder;
+mod cancel;
+mod clock;
+mod core;
+mod current;
+mod extra;
+pub(crate) mod far;
+mod global;
+mod idle;
+mod inbox;
+mod injector;
+mod join;
+mod local;
+mod metrics;
+mod monitor;
 pub(crate) mod park;
 pub(crate) mod party;
+mod permit;
+mod reactor;
+mod remote;
+mod report;
+mod scope;
+pub(crate) mod source;
+mod spawn;
+mod start;
+mod task;
+mod timeout;
+mod timers;
+mod unwinding;
+mod worker;
+
+pub use block_on::block_on;
+pub use builder::{Runtime, RuntimeBuilder};
+pub use current::{
+    Handle, current, is_coroutine, park, park_deadline, park_timeout, shield, sleep, sleep_until, yield_now,
+};
+pub use global::{global, set_global};
+pub use join::JoinError;
+pub use local::LocalKey;
+pub use metrics::{Metrics, WorkerMetrics};
+pub use scope::{Scope, ScopedJoinHandle, scope};
+pub use spawn::{Builder, Canceller, JoinHandle, join_all, spawn};
+pub use timeout::{Elapsed, timeout};

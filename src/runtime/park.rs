@@ -17,12 +17,18 @@
 //!   On `Cancelled` it then calls [`raise_cancelled`], with everything cleaned up.
 //! * `wake` comes after the lock is released: the claimed party cannot run before it.
 
-use core::ptr::NonNull;
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
 use std::time::Instant;
 
 use super::party::{self, Party};
+use super::task::Task;
+use super::worker::{self, Worker};
+use super::{remote, timers, unwinding};
 pub(crate) use crate::base::ticket::Outcome;
 use crate::base::ticket::{Ticket, TicketWord};
+use crate::coroutine::strand::Strand;
+use crate::coroutine::unwind;
 use crate::sys;
 
 /// What a party waits for, as dumps and reports name it.
@@ -61,6 +67,11 @@ unsafe impl Send for Waiter {}
 unsafe impl Sync for Waiter {}
 
 impl Waiter {
+    /// The wait of `party` that `ticket` names.
+    pub(crate) fn new(party: NonNull<Party>, ticket: Ticket) -> Self {
+        Self { party, ticket }
+    }
+
     /// Opens the calling party's next wait.
     #[inline]
     pub(crate) fn open() -> Self {
@@ -89,6 +100,12 @@ impl Waiter {
         unsafe { self.claim_as(Outcome::Notified) }
     }
 
+    /// Ends the calling party's own wait as timed out; false if another has ended it already.
+    pub(crate) fn expire(self) -> bool {
+        // SAFETY: the calling party is the owner, and it lives.
+        unsafe { self.party.as_ref() }.word.claim(self.ticket, Outcome::TimedOut)
+    }
+
     /// As [`claim`](Self::claim), with another outcome.
     ///
     /// # Safety
@@ -97,7 +114,9 @@ impl Waiter {
     pub(crate) unsafe fn claim_as(self, outcome: Outcome) -> Option<Claimed> {
         // SAFETY: the caller knows that the party is alive.
         let party = unsafe { self.party.as_ref() };
-        party.word.claim(self.ticket, outcome).then_some(Claimed(self.party))
+        // Read before the claim: a thread may be gone right after it.
+        let home = party.home();
+        party.word.claim(self.ticket, outcome).then_some(Claimed { party: self.party, home })
     }
 
     /// The party's id, as lock words hold it.
@@ -113,72 +132,171 @@ impl Waiter {
 /// A party whose wait has ended and that must now be made ready: it cannot run before `wake`.
 #[must_use = "a claimed party sleeps for ever unless it is woken"]
 #[derive(Debug)]
-pub(crate) struct Claimed(NonNull<Party>);
+pub(crate) struct Claimed {
+    party: NonNull<Party>,
+    home: *const Worker,
+}
 
 // SAFETY: it is the exclusive right to make the party ready, which any thread may do.
 unsafe impl Send for Claimed {}
 
 impl Claimed {
-    /// Makes the party ready. Never blocks; may make one kernel call to wake a sleeping thread.
+    /// Makes the party ready; a coroutine of the calling worker runs next.
+    ///
+    /// Never blocks. At most one kernel call, and that only if a thread or a worker sleeps.
     #[inline]
     pub(crate) fn wake(self) {
-        // A thread that has seen its outcome may be gone: only the address of its word is used.
-        let word = self.0.as_ptr().cast_const().cast();
-        sys::futex::wake(word, 1);
+        match worker::current() {
+            Some(own) if ptr::eq(own, self.home) => own.push_next(self.party.cast()),
+            _ => self.wake_elsewhere(),
+        }
+    }
+
+    /// As [`wake`](Self::wake), but a coroutine of the calling worker runs after all that are ready.
+    #[inline]
+    pub(crate) fn wake_in_turn(self) {
+        match worker::current() {
+            Some(own) if ptr::eq(own, self.home) => own.push_woken(self.party.cast()),
+            _ => self.wake_elsewhere(),
+        }
+    }
+
+    fn wake_elsewhere(self) {
+        if self.home.is_null() {
+            // A thread that has seen its outcome may be gone: only the address of its word is used.
+            sys::futex::wake(self.party.as_ptr().cast_const().cast(), 1);
+        } else {
+            // SAFETY: a party with a home is the first field of a task, and this is the claim on it.
+            unsafe { remote::wake(self.home, self.party.cast()) };
+        }
+    }
+
+    /// The coroutine, for the worker that is its home and puts it in a queue itself.
+    #[inline]
+    pub(crate) fn into_task(self) -> NonNull<Task> {
+        self.party.cast()
     }
 }
 
 /// Suspends the calling party until its wait ends, and tells how.
 ///
-/// A coroutine gives its worker to others; a plain thread sleeps in the kernel.
+/// A coroutine gives its worker to others; a plain thread sleeps in the kernel. The earliest
+/// deadline of the [`timeout`](super::timeout) calls around counts too: it ends the wait as
+/// `Cancelled`.
 pub(crate) fn park(waiter: Waiter, reason: Reason, object: usize, deadline: Option<Instant>) -> Outcome {
-    let _ = (reason, object);
-    park_thread(waiter, deadline)
+    // SAFETY: the calling party is the owner, and it lives.
+    let party = unsafe { waiter.party.as_ref() };
+    let interruptible = party.shields.get() == 0 && !std::thread::panicking();
+    let scope = if interruptible { party.scopes.earliest() } else { None };
+    let by_scope = scope.is_some_and(|scope| deadline.is_none_or(|deadline| scope < deadline));
+    let until = if by_scope { scope } else { deadline };
+    // SAFETY: null, or the worker that runs this very coroutine.
+    let outcome = match unsafe { party.home().as_ref() } {
+        None => park_thread(party, waiter, until),
+        Some(worker) => {
+            // SAFETY: a party with a home is the first field of a task.
+            let task = unsafe { waiter.party.cast::<Task>().as_ref() };
+            park_coroutine(worker, task, waiter, Wait { reason, object, until, interruptible })
+        }
+    };
+    if by_scope && outcome == Outcome::TimedOut { Outcome::Cancelled } else { outcome }
 }
 
-fn park_thread(waiter: Waiter, deadline: Option<Instant>) -> Outcome {
-    // SAFETY: the calling party is the owner, and it lives.
-    let word: &TicketWord = &unsafe { waiter.party.as_ref() }.word;
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    reason: Reason,
+    object: usize,
+    until: Option<Instant>,
+    interruptible: bool,
+}
+
+fn park_thread(party: &Party, waiter: Waiter, until: Option<Instant>) -> Outcome {
     loop {
-        if let Some(outcome) = word.outcome() {
+        if let Some(outcome) = party.word.outcome() {
             return outcome;
         }
-        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|l| l.is_zero()) {
-            word.claim(waiter.ticket, Outcome::TimedOut);
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            party.word.claim(waiter.ticket, Outcome::TimedOut);
             continue;
         }
-        sys::futex::wait(word.word(), TicketWord::raw(waiter.ticket), left);
+        sys::futex::wait(party.word.word(), TicketWord::raw(waiter.ticket), left);
     }
 }
 
-/// Unwinds the calling coroutine after a wait that ended with [`Outcome::Cancelled`].
+/// Whoever claims the wait puts the coroutine in a queue of its worker, maybe before it is suspended;
+/// that does no harm, because no other worker can resume it.
+fn park_coroutine(worker: &Worker, task: &Task, waiter: Waiter, wait: Wait) -> Outcome {
+    let word = &task.party.word;
+    if !wait.interruptible && std::thread::panicking() {
+        if let Some(outcome) = unwinding::wait(worker, task, waiter, wait.until) {
+            return outcome;
+        }
+        log::warn!(
+            "coroutine '{}' (#{}) waits ({:?} {:#x}) in a destructor while it unwinds: \
+             until it goes on, others on worker {} see thread::panicking()",
+            task.name().unwrap_or("unnamed"),
+            task.id,
+            wait.reason,
+            wait.object,
+            worker.index,
+        );
+    } else if wait.interruptible && task.is_cancelled() && word.claim(waiter.ticket, Outcome::Cancelled) {
+        return Outcome::Cancelled;
+    }
+    worker.counters.parks.add(1);
+    match wait.until {
+        None => suspend(task),
+        Some(until) => timers::with_deadline(worker, waiter, until, || suspend(task)),
+    }
+    worker.counters.unparks.add(1);
+    word.outcome().expect("a coroutine is resumed after its wait has ended")
+}
+
+/// Gives the worker to others until the calling coroutine is resumed.
+#[inline]
+pub(crate) fn suspend(task: &Task) {
+    let strand: *mut Strand = task.strand.get().cast();
+    // SAFETY: the caller runs on this strand, or on one that it has resumed, so it is initialised.
+    unsafe { Strand::suspend(strand) };
+}
+
+/// Unwinds the calling party after a wait that ended with [`Outcome::Cancelled`].
 ///
 /// # Panics
-/// Always: with the private payload that the coroutine's root catches.
+/// Always: with the private payload that the coroutine's root, or the `timeout` call, catches.
 #[cold]
 pub(crate) fn raise_cancelled() -> ! {
-    unreachable!("a plain thread is never cancelled")
+    let party = party::current();
+    // SAFETY: a party outlives its turn as the current one of its thread.
+    let party_ref = unsafe { party.as_ref() };
+    let cancelled = !party_ref.home().is_null() && {
+        // SAFETY: a party with a home is the first field of a task.
+        unsafe { party.cast::<Task>().as_ref() }.is_cancelled()
+    };
+    if cancelled { unwind::raise_kill() } else { party_ref.scopes.raise_expired() }
 }
 
 /// While it lives, waits of the calling party are not cancelled.
+///
+/// It counts on whatever party runs when it is made and when it is dropped. A hand-resumed coroutine
+/// can carry it from one to another; that shifts the count, and touches no memory that is gone.
 #[derive(Debug)]
-pub(crate) struct Shield(NonNull<Party>);
+pub(crate) struct Shield(PhantomData<*const ()>);
 
 impl Shield {
     pub(crate) fn new() -> Self {
-        let party = party::current();
         // SAFETY: a party outlives its turn as the current one of its thread.
-        let shields = &unsafe { party.as_ref() }.shields;
+        let shields = &unsafe { party::current().as_ref() }.shields;
         shields.set(shields.get() + 1);
-        Self(party)
+        Self(PhantomData)
     }
 }
 
 impl Drop for Shield {
     fn drop(&mut self) {
-        // SAFETY: a shield is !Send and lives on its party's stack.
-        let shields = &unsafe { self.0.as_ref() }.shields;
-        shields.set(shields.get() - 1);
+        // SAFETY: as in `new`.
+        let shields = &unsafe { party::current().as_ref() }.shields;
+        shields.set(shields.get().saturating_sub(1));
     }
 }

@@ -15,6 +15,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use slab::Slab;
 
+use super::timeout::Scopes;
+use super::worker::Worker;
 use crate::base::lock::Lock;
 use crate::base::ticket::TicketWord;
 
@@ -30,9 +32,11 @@ pub(crate) struct Party {
     /// Its id; 0 for a coroutine that has not started.
     id: AtomicU32,
     /// The worker a started coroutine is bound to; null for a plain thread.
-    pub(crate) home: AtomicPtr<()>,
+    pub(crate) home: AtomicPtr<Worker>,
     /// How many shields are open: above zero, no cancellation is delivered.
     pub(crate) shields: Cell<u32>,
+    /// The deadlines of the `timeout` calls this party is in.
+    pub(crate) scopes: Scopes,
 }
 
 impl Party {
@@ -42,7 +46,15 @@ impl Party {
             id: AtomicU32::new(id),
             home: AtomicPtr::new(ptr::null_mut()),
             shields: Cell::new(0),
+            scopes: Scopes::new(),
         }
+    }
+
+    /// The worker a started coroutine is bound to; null for a thread, and before the start.
+    #[inline]
+    pub(crate) fn home(&self) -> *const Worker {
+        // Relaxed: whoever asks has got at the party through a lock or a queue that orders the two.
+        self.home.load(Ordering::Relaxed).cast_const()
     }
 
     /// The id that lock words hold while this party owns them.
@@ -98,6 +110,20 @@ pub(crate) fn current() -> NonNull<Party> {
         Some(party) => party,
         None => register_thread(),
     }
+}
+
+/// Gives `f` the party that calls.
+#[inline]
+pub(crate) fn with_current<R>(f: impl FnOnce(&Party) -> R) -> R {
+    // SAFETY: a party outlives its turn as the current one of its thread.
+    f(unsafe { current().as_ref() })
+}
+
+/// Tells whether the calling code runs on a spawned coroutine.
+#[inline]
+pub(crate) fn is_coroutine() -> bool {
+    // SAFETY: null, or a party that outlives its turn as the current one of its thread.
+    unsafe { CURRENT.get().as_ref() }.is_some_and(|party| !party.home().is_null())
 }
 
 /// The caller's id, as lock words hold it.

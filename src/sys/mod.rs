@@ -1,3 +1,6 @@
 //! One function for each system call: typed arguments, `io::Result`, no loops, no policy.
 
+pub(crate) mod epoll;
 pub(crate) mod futex;
+pub(crate) mod memory;
+pub(crate) mod signal;

@@ -1,0 +1,142 @@
+//! The report of a stack overflow: a SIGSEGV in a guard page of ours.
+//!
+//! Any other SIGSEGV goes to the handler that was there before. The handler runs on the thread's
+//! alternate stack, takes no lock and allocates nothing.
+
+use core::cell::RefCell;
+use std::sync::OnceLock;
+
+use super::stack::arena::{find, page_size};
+use super::stack::{Header, Stack};
+use crate::sys::{memory, signal};
+
+const ALTERNATE: usize = 64 * 1024;
+
+static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
+
+thread_local! {
+    static OWN: RefCell<Option<Alternate>> = const { RefCell::new(None) };
+}
+
+/// An alternate signal stack made here, taken away again when its thread ends.
+#[derive(Debug)]
+struct Alternate(*mut u8);
+
+impl Drop for Alternate {
+    fn drop(&mut self) {
+        // SAFETY: takes it away.
+        unsafe { signal::set_alternate_stack(core::ptr::null_mut(), ALTERNATE) };
+        // SAFETY: reserved in `ensure_thread`, and no longer the signal stack.
+        unsafe { memory::release(self.0, ALTERNATE) };
+    }
+}
+
+/// Makes overflows of coroutines that run on this thread be reported.
+pub(crate) fn ensure_thread() {
+    BEFORE.get_or_init(|| {
+        // SAFETY: see the handler.
+        unsafe { signal::install(libc::SIGSEGV, handler) }.expect("SIGSEGV can be handled")
+    });
+    if signal::has_alternate_stack() {
+        return;
+    }
+    let _ = OWN.try_with(|own| match memory::reserve(ALTERNATE) {
+        Ok(place) => {
+            // SAFETY: kept until the thread ends.
+            unsafe { signal::set_alternate_stack(place, ALTERNATE) };
+            *own.borrow_mut() = Some(Alternate(place));
+        }
+        Err(error) => log::warn!("stack overflows on this thread will not be named: {error}"),
+    });
+}
+
+extern "C" fn handler(number: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel passes a siginfo.
+    let siginfo = unsafe { &*info };
+    // SAFETY: that of a SIGSEGV has an address.
+    let address = unsafe { siginfo.si_addr() }.addr();
+    if let Some((base, size)) = find(address)
+        && address < base.addr() + page_size()
+    {
+        // SAFETY: the fault is a push of the coroutine on this slot, so the slot has a header.
+        report(unsafe { &*Stack::header_of(base, size) }, size);
+    }
+    pass_on(number, info, context);
+}
+
+/// Prints and aborts.
+fn report(header: &Header, size: usize) -> ! {
+    let mut line = Line { text: [0; 512], len: 0 };
+    line.push(b"\ncoroutine '");
+    if header.name.is_null() {
+        line.push(b"unnamed");
+    } else {
+        // SAFETY: the name lives as long as the coroutine, which is on this stack now.
+        line.push(unsafe { core::slice::from_raw_parts(header.name, header.name_len) });
+    }
+    line.push(b"' (#");
+    line.number(header.id);
+    line.push(b") has overflowed its stack of ");
+    line.number(size as u64 / 1024);
+    line.push(b" KiB\n");
+    // SAFETY: the buffer has `len` bytes.
+    let _ = unsafe { libc::write(2, line.text.as_ptr().cast(), line.len) };
+    // SAFETY: ends the process.
+    unsafe { libc::abort() }
+}
+
+/// A line of text without allocation; what does not fit is cut.
+struct Line {
+    text: [u8; 512],
+    len: usize,
+}
+
+impl Line {
+    fn push(&mut self, bytes: &[u8]) {
+        for byte in bytes.iter().take(256) {
+            if self.len < self.text.len() {
+                self.text[self.len] = *byte;
+                self.len += 1;
+            }
+        }
+    }
+
+    fn number(&mut self, mut value: u64) {
+        let mut digits = [0u8; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (value % 10) as u8;
+            value /= 10;
+            if value == 0 {
+                break;
+            }
+        }
+        self.push(&digits[at..]);
+    }
+}
+
+/// Does what would have been done without us.
+fn pass_on(number: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let Some(before) = BEFORE.get() else { return restore_default(number) };
+    match before.sa_sigaction {
+        libc::SIG_DFL | libc::SIG_IGN => restore_default(number),
+        function if before.sa_flags & libc::SA_SIGINFO != 0 => {
+            type Full = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+            // SAFETY: SA_SIGINFO says that it is a function of this type.
+            let function = unsafe { core::mem::transmute::<usize, Full>(function) };
+            function(number, info, context);
+        }
+        function => {
+            // SAFETY: without SA_SIGINFO it is a function of this type.
+            let function = unsafe { core::mem::transmute::<usize, extern "C" fn(libc::c_int)>(function) };
+            function(number);
+        }
+    }
+}
+
+/// The faulting instruction runs again when the handler returns, and ends the process this time.
+fn restore_default(number: libc::c_int) {
+    // SAFETY: the default action is always there.
+    unsafe { libc::signal(number, libc::SIG_DFL) };
+}

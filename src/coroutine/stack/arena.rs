@@ -1,0 +1,258 @@
+//! Reservations of address space, cut into slots of one size; shared by all threads.
+//!
+//! Free slots are kept by number and address outside of the stacks, because a slot that goes back here
+//! gives its pages to the kernel. Arenas are never unmapped: the table below is read by a signal handler.
+
+use core::fmt;
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::io;
+use std::sync::OnceLock;
+
+use crate::base::lock::Lock;
+use crate::sys::memory;
+
+/// Sizes are powers of two, from 16 KiB to 1 GiB.
+pub(super) const SMALLEST: u32 = 14;
+const LARGEST: u32 = 30;
+pub(super) const CLASSES: usize = (LARGEST - SMALLEST + 1) as usize;
+/// Bytes of the first reservation of a size, doubled with each further one up to the last.
+const FIRST_ARENA: usize = 64 << 20;
+const LAST_ARENA: usize = 8 << 30;
+const MOST_ARENAS: usize = 4096;
+/// Slot numbers stay below this; bit 29 marks threads in the words that hold an owner.
+const MOST_SLOTS: u32 = 1 << 29;
+
+/// Why there is no stack.
+#[derive(Debug)]
+pub(crate) enum StackError {
+    /// The size asked for cannot be.
+    Size(usize),
+    /// The kernel gives no address space, or no guard.
+    Kernel { what: &'static str, error: io::Error },
+    /// Every slot number is in use.
+    Numbers,
+}
+
+impl fmt::Display for StackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size(size) => write!(
+                f,
+                "a stack of {size} bytes cannot be; give {} KiB to {} MiB",
+                1 << (SMALLEST - 10),
+                1 << (LARGEST - 20)
+            ),
+            Self::Kernel { what, error } => write!(
+                f,
+                "{what}: {error}; {} stacks are in use (see `ulimit -v` and vm.max_map_count)",
+                stacks_in_use()
+            ),
+            Self::Numbers => write!(f, "{MOST_SLOTS} stacks exist; there are no numbers for more"),
+        }
+    }
+}
+
+impl core::error::Error for StackError {}
+
+impl From<StackError> for io::Error {
+    fn from(error: StackError) -> Self {
+        let kind = match error {
+            StackError::Size(_) => io::ErrorKind::InvalidInput,
+            _ => io::ErrorKind::OutOfMemory,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// A free slot.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) base: *mut u8,
+    pub(super) size: usize,
+    pub(super) number: u32,
+}
+
+// SAFETY: the right to a piece of memory, which any thread may have.
+unsafe impl Send for Slot {}
+
+#[derive(Debug)]
+struct Class {
+    free: Vec<Slot>,
+    /// The part of the newest arena that was never used.
+    fresh: *mut u8,
+    fresh_slots: usize,
+    fresh_number: u32,
+    next_arena: usize,
+}
+
+// SAFETY: the pointer is the right to unused memory.
+unsafe impl Send for Class {}
+
+static POOL: [Lock<Class>; CLASSES] = [const {
+    Lock::new(Class {
+        free: Vec::new(),
+        fresh: core::ptr::null_mut(),
+        fresh_slots: 0,
+        fresh_number: 0,
+        next_arena: FIRST_ARENA,
+    })
+}; CLASSES];
+
+/// One reservation, as the signal handler finds it.
+struct Range {
+    base: AtomicPtr<u8>,
+    len: AtomicUsize,
+    slot_shift: AtomicU8,
+}
+
+static RANGES: [Range; MOST_ARENAS] = [const {
+    Range {
+        base: AtomicPtr::new(core::ptr::null_mut()),
+        len: AtomicUsize::new(0),
+        slot_shift: AtomicU8::new(0),
+    }
+}; MOST_ARENAS];
+static RANGES_USED: AtomicUsize = AtomicUsize::new(0);
+static NEXT_NUMBER: AtomicU32 = AtomicU32::new(1);
+/// Slots out of the pool: in use, or in a cache.
+static OUT: AtomicUsize = AtomicUsize::new(0);
+
+/// How many stacks are out of the pool: in use, or kept by a worker for the next coroutine.
+pub(crate) fn stacks_in_use() -> usize {
+    // Relaxed: a figure; exact when nothing runs.
+    OUT.load(Ordering::Relaxed)
+}
+
+/// Bytes of a page.
+#[inline]
+pub(crate) fn page_size() -> usize {
+    static PAGE: AtomicUsize = AtomicUsize::new(0);
+    // Relaxed: every writer writes the same.
+    match PAGE.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: sysconf reads a constant.
+            let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+            let page = usize::try_from(page).unwrap_or(4096);
+            PAGE.store(page, Ordering::Relaxed);
+            page
+        }
+        page => page,
+    }
+}
+
+/// The class that holds stacks of `size` bytes, if they can be.
+pub(crate) fn check_size(size: usize) -> Result<usize, StackError> {
+    if size == 0 || size > 1 << LARGEST {
+        return Err(StackError::Size(size));
+    }
+    let shift = size.next_power_of_two().trailing_zeros().max(SMALLEST);
+    Ok((shift - SMALLEST) as usize)
+}
+
+/// Takes a slot of a class.
+pub(super) fn take(class: usize) -> Result<Slot, StackError> {
+    let size = 1usize << (SMALLEST as usize + class);
+    let mut pool = POOL[class].lock();
+    if let Some(slot) = pool.free.pop() {
+        // Relaxed: a figure.
+        OUT.fetch_add(1, Ordering::Relaxed);
+        return Ok(slot);
+    }
+    if pool.fresh_slots == 0 {
+        reserve(&mut pool, size)?;
+    }
+    let slot = Slot { base: pool.fresh, size, number: pool.fresh_number };
+    guard(slot.base)?;
+    pool.fresh = slot.base.wrapping_add(size);
+    pool.fresh_slots -= 1;
+    pool.fresh_number += 1;
+    // Relaxed: a figure.
+    OUT.fetch_add(1, Ordering::Relaxed);
+    Ok(slot)
+}
+
+/// Takes a slot back, and gives its pages to the kernel.
+pub(super) fn give(slot: Slot) {
+    let class = (slot.size.trailing_zeros() - SMALLEST) as usize;
+    let (usable, len) = (slot.base.wrapping_add(page_size()), slot.size - page_size());
+    // SAFETY: the slot is owned and nobody runs on it.
+    if let Err(error) = unsafe { memory::discard(usable, len) } {
+        log::warn!("a stack of {len} bytes keeps its memory: {error}");
+    }
+    POOL[class].lock().free.push(slot);
+    // Relaxed: a figure.
+    OUT.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Reserves the next arena of a class; a smaller one if the address space is short.
+fn reserve(pool: &mut Class, size: usize) -> Result<(), StackError> {
+    let mut len = pool.next_arena.max(size);
+    let base = loop {
+        match memory::reserve(len) {
+            Ok(base) => break base,
+            Err(_) if len / 2 >= size => len /= 2,
+            Err(error) => return Err(StackError::Kernel { what: "no address space for a stack", error }),
+        }
+    };
+    let slots = len / size;
+    let number = u32::try_from(slots).ok().and_then(|slots| {
+        // Relaxed: only the uniqueness of the numbers matters.
+        NEXT_NUMBER
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+                next.checked_add(slots).filter(|next| *next < MOST_SLOTS)
+            })
+            .ok()
+    });
+    // Relaxed: an index of this reservation alone.
+    let index = RANGES_USED.fetch_add(1, Ordering::Relaxed);
+    let (Some(number), Some(range)) = (number, RANGES.get(index)) else {
+        // SAFETY: reserved above, and unused.
+        unsafe { memory::release(base, len) };
+        return Err(StackError::Numbers);
+    };
+    // SAFETY: reserved above.
+    unsafe { memory::refuse_huge_pages(base, len) };
+    range.len.store(len, Ordering::Relaxed);
+    range.slot_shift.store(size.trailing_zeros() as u8, Ordering::Relaxed);
+    // Release pairs with the Acquire in `find`: the two above are seen with it.
+    range.base.store(base, Ordering::Release);
+    (pool.fresh, pool.fresh_slots, pool.fresh_number) = (base, slots, number);
+    pool.next_arena = (len * 2).min(LAST_ARENA);
+    Ok(())
+}
+
+/// Makes the lowest page of a slot fault: without a mapping of its own where the kernel can.
+fn guard(base: *mut u8) -> Result<(), StackError> {
+    static LIGHT: OnceLock<bool> = OnceLock::new();
+    let page = page_size();
+    let light = *LIGHT.get_or_init(|| {
+        std::env::var_os("ROPEWALK_GUARD").is_none_or(|value| value != "mprotect")
+            // SAFETY: the page belongs to a slot that is about to be used, and holds nothing.
+            && unsafe { memory::install_guard(base, page) }.is_ok()
+    });
+    let guarded = if light {
+        // SAFETY: as above.
+        unsafe { memory::install_guard(base, page) }
+    } else {
+        // SAFETY: as above.
+        unsafe { memory::protect(base, page) }
+    };
+    guarded.map_err(|error| StackError::Kernel { what: "no guard page for a stack", error })
+}
+
+/// The slot that `address` lies in: its base and size. For the signal handler: no lock, no allocation.
+pub(crate) fn find(address: usize) -> Option<(*mut u8, usize)> {
+    // Relaxed: an entry that is not written yet has a null base.
+    let used = RANGES_USED.load(Ordering::Relaxed).min(MOST_ARENAS);
+    RANGES[..used].iter().find_map(|range| {
+        // Acquire pairs with the Release in `reserve`.
+        let base = range.base.load(Ordering::Acquire);
+        let offset = address.checked_sub(base.addr())?;
+        // Relaxed: ordered by the Acquire above.
+        if base.is_null() || offset >= range.len.load(Ordering::Relaxed) {
+            return None;
+        }
+        let size = 1usize << range.slot_shift.load(Ordering::Relaxed);
+        Some((base.wrapping_add(offset & !(size - 1)), size))
+    })
+}

@@ -1,0 +1,23 @@
+//! Stacks: slots of large reservations, each with a guard page, recycled.
+//!
+//! ```text
+//! arena (one mmap, made lazily)
+//! ┌ slot 0 ─────────────────────────┬ slot 1 ───── …
+//! │ guard page │ stack, grows down ◀─ top │ colour │ header │
+//! └─────────────────────────────────┴──
+//! ```
+//!
+//! * `slot`: one stack in use, as one word; what its header says.
+//! * `arena`: reservations by size, free slots, guards; shared by all threads, behind a short lock.
+//! * `cache`: what a worker keeps for the next spawn; no lock.
+//!
+//! A parked coroutine of little depth touches one page of its slot, the one at the top. Addresses of
+//! the tops are spread over 16 colours of 64 bytes, else all of them would fight for one cache set.
+
+pub(crate) mod arena;
+mod cache;
+mod slot;
+
+pub(crate) use arena::{StackError, check_size};
+pub(crate) use cache::StackCache;
+pub(crate) use slot::{Header, Stack};

@@ -1,0 +1,40 @@
+//! How a coroutine is ended from outside: by an unwinding with a payload of our own.
+#![forbid(unsafe_code)]
+
+use core::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+
+/// The payload that only the root of a coroutine takes.
+pub(crate) struct Kill;
+
+/// How a closure has ended.
+pub(crate) enum Ended<T> {
+    Value(T),
+    Panicked(Box<dyn Any + Send>),
+    Killed,
+}
+
+/// Runs `f` and tells how it has ended.
+#[inline]
+pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Ended<T> {
+    match panic::catch_unwind(AssertUnwindSafe(f)) {
+        Ok(value) => Ended::Value(value),
+        Err(payload) if payload.is::<Kill>() => Ended::Killed,
+        Err(payload) => Ended::Panicked(payload),
+    }
+}
+
+/// Unwinds the caller up to the root of its coroutine, without a word of the panic hook.
+///
+/// # Panics
+/// Always.
+#[cold]
+pub(crate) fn raise_kill() -> ! {
+    if cfg!(panic = "abort") {
+        eprintln!(
+            "ropewalk: a coroutine was cancelled, and this program is built with panic = \"abort\": it cannot unwind"
+        );
+        std::process::abort();
+    }
+    panic::resume_unwind(Box::new(Kill))
+}

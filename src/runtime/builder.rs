@@ -1,0 +1,242 @@
+//! A runtime of one's own: how it is built, used and ended.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::time::Duration;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::Instant;
+
+use super::core::{Config, Core};
+use super::metrics::{Metrics, WorkerMetrics};
+use super::spawn::{Builder, JoinHandle};
+use super::{far, worker};
+
+/// Bytes of a stack, with its guard page, unless the builder says otherwise.
+pub(crate) const DEFAULT_STACK: usize = 256 * 1024;
+const THRESHOLD: Duration = Duration::from_millis(100);
+
+/// Sets up a [`Runtime`].
+///
+/// # Examples
+/// ```
+/// let runtime = ropewalk::Runtime::builder().name("crunch").workers(2).stack_size(64 * 1024).build()?;
+/// assert_eq!(runtime.spawn(|| 6 * 7).join().unwrap(), 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct RuntimeBuilder {
+    name: Box<str>,
+    workers: Option<usize>,
+    stack_size: usize,
+    threshold: Option<Duration>,
+}
+
+impl Default for RuntimeBuilder {
+    fn default() -> Self {
+        Self { name: "ropewalk".into(), workers: None, stack_size: DEFAULT_STACK, threshold: Some(THRESHOLD) }
+    }
+}
+
+impl RuntimeBuilder {
+    /// Sets the name that threads, reports and messages carry; default `ropewalk`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into().into_boxed_str();
+        self
+    }
+
+    /// Sets the number of worker threads; default one a core.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Sets the bytes of each coroutine's stack, guard page included; default 256 KiB.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = bytes;
+        self
+    }
+
+    /// Sets after how long without a wait or a yield the monitor reports a coroutine; default 100 ms.
+    /// `None`: never.
+    pub fn monitor_threshold(mut self, threshold: impl Into<Option<Duration>>) -> Self {
+        self.threshold = threshold.into();
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// `InvalidInput` for zero workers or an impossible stack size; otherwise what the kernel says
+    /// when a thread or an epoll instance cannot be made.
+    pub fn build(self) -> io::Result<Runtime> {
+        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
+        let workers = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        if workers == 0 {
+            return Err(invalid(format!(
+                "runtime '{}': zero workers can run nothing; give at least 1",
+                self.name
+            )));
+        }
+        crate::coroutine::stack::check_size(self.stack_size)
+            .map_err(|error| invalid(format!("runtime '{}': {error}", self.name)))?;
+        let (name, stack_size, threshold) = (self.name, self.stack_size, self.threshold);
+        let core = Core::new(Config { name, workers, stack_size, threshold })?;
+        let runtime = Runtime { core, threads: Mutex::default() };
+        for index in 0..workers {
+            let handle = start_worker(&runtime.core, index)?;
+            runtime.threads().push(handle);
+        }
+        runtime.threads().push(super::monitor::start(&runtime.core)?);
+        Ok(runtime)
+    }
+}
+
+pub(crate) fn start_worker(core: &Arc<Core>, index: usize) -> io::Result<thread::JoinHandle<()>> {
+    let core = Arc::clone(core);
+    let name = format!("{}-{index}", core.name);
+    thread::Builder::new().name(name).spawn(move || core.all()[index].run())
+}
+
+/// A set of workers with coroutines of their own.
+///
+/// Several can live side by side. Code on a coroutine spawns into its own runtime; code on a plain
+/// thread into the global one, which starts on first use and never ends.
+///
+/// Dropping a runtime cancels every coroutine in it (those that wait unwind, with their destructors),
+/// and waits until the last has ended; a coroutine that computes on is waited for. Dropped by one of
+/// its own coroutines, it ends in the background.
+///
+/// # Examples
+/// ```
+/// use ropewalk::Runtime;
+///
+/// let runtime = Runtime::builder().workers(1).build()?;
+/// let doubled = runtime.run(|| ropewalk::spawn(|| 21).join().unwrap() * 2);
+/// assert_eq!(doubled, 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Runtime {
+    pub(crate) core: Arc<Core>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+impl Runtime {
+    /// Starts a runtime with one worker a core.
+    ///
+    /// # Errors
+    /// As for [`RuntimeBuilder::build`].
+    pub fn new() -> io::Result<Self> {
+        Self::builder().build()
+    }
+
+    /// Sets up a runtime.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::default()
+    }
+
+    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<thread::JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The name given to the builder.
+    pub fn name(&self) -> &str {
+        &self.core.name
+    }
+
+    /// The number of workers; grows if the monitor has had to add one.
+    pub fn workers(&self) -> usize {
+        self.core.workers().len()
+    }
+
+    /// Spawns a coroutine in this runtime; never blocks.
+    pub fn spawn<F, T>(&self, f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        match Builder::new().spawn_in(self, f) {
+            Ok(handle) => handle,
+            Err(error) => {
+                unreachable!("a default stack size was checked when the runtime was built: {error}")
+            }
+        }
+    }
+
+    /// Runs `f` as a coroutine of this runtime and waits for it.
+    ///
+    /// # Panics
+    /// With the payload of `f`, if that panics, and if the coroutine is cancelled.
+    pub fn run<F, T>(&self, f: F) -> T
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.spawn(f).join().unwrap_or_else(|error| error.resume())
+    }
+
+    /// Figures of what has happened so far. Takes no lock; costs some loads a worker.
+    pub fn metrics(&self) -> Metrics {
+        metrics_of(&self.core)
+    }
+
+    /// Cancels all coroutines and waits for the end, but not longer than `limit`.
+    ///
+    /// True if everything has ended; otherwise the rest goes on unwinding in the background.
+    pub fn shutdown_timeout(self, limit: Duration) -> bool {
+        let deadline = far::after(limit);
+        self.core.end();
+        let threads = core::mem::take(&mut *self.threads());
+        let mut nap = Duration::from_micros(50);
+        // There is no join with a deadline for threads, so this looks again after growing naps.
+        while !threads.iter().all(thread::JoinHandle::is_finished) {
+            let now = Instant::now();
+            if now >= deadline {
+                return false;
+            }
+            super::sleep(nap.min(deadline - now));
+            nap = (nap * 2).min(Duration::from_millis(10));
+        }
+        true
+    }
+}
+
+pub(crate) fn metrics_of(core: &Core) -> Metrics {
+    let workers: Vec<_> = core.workers().iter().map(|worker| WorkerMetrics::of(&worker.counters)).collect();
+    let mut total = WorkerMetrics { spawned: core.spawned_outside(), ..WorkerMetrics::default() };
+    workers.iter().for_each(|worker| total += *worker);
+    Metrics { workers, total }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("name", &self.name()).field("workers", &self.workers()).finish()
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.core.end();
+        let threads = core::mem::take(&mut *self.threads());
+        let own = thread::current().id();
+        let is_own = |id: ThreadId| threads.iter().any(|thread| thread.thread().id() == id);
+        if is_own(own) {
+            return;
+        }
+        let _shield = super::park::Shield::new();
+        if worker::current().is_some() {
+            // On a coroutine of another runtime: its worker goes on meanwhile.
+            while !threads.iter().all(thread::JoinHandle::is_finished) {
+                super::sleep(Duration::from_micros(200));
+            }
+        }
+        for thread in threads {
+            let name = thread.thread().name().unwrap_or("unnamed").to_owned();
+            if thread.join().is_err() {
+                log::error!("worker thread '{name}' of runtime '{}' has panicked", self.core.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Cancellation: asked for by anybody, delivered by the coroutine's own worker.
+//!
+//! The request sets a bit and, if the coroutine has started, sends its worker a message. The worker
+//! handles it between two turns, when the coroutine does not run: then it waits (and its wait is
+//! ended), or it is ready (and finds the bit at its next wait). So no wait needs an atomic for it.
+
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use super::park::{Outcome, Waiter};
+use super::task::{CANCELLED, STARTED, Task, TaskRef};
+use super::worker::{self, Worker};
+
+/// Asks the task to end. From any thread.
+pub(crate) fn request(task: &TaskRef) {
+    // AcqRel: pairs with `start::bind`.
+    let before = task.phase.fetch_or(CANCELLED, Ordering::AcqRel);
+    if before & CANCELLED != 0 || before & STARTED == 0 || super::join::is_done(task) {
+        return;
+    }
+    let home = task.party.home();
+    if worker::current().is_some_and(|own| core::ptr::eq(own, home)) {
+        // SAFETY: it is the current worker, which is alive.
+        deliver(unsafe { &*home }, task);
+        return;
+    }
+    super::remote::send_cancel(task);
+}
+
+/// Ends the task's wait, if it waits and may be cancelled. Called on its worker's thread.
+pub(crate) fn deliver(worker: &Worker, task: &TaskRef) {
+    let party = &task.party;
+    if super::join::is_done(task)
+        || party.shields.get() > 0
+        || core::ptr::eq(worker.running.load(Ordering::Relaxed), &**task)
+    {
+        return;
+    }
+    let Some(ticket) = party.word.current() else { return };
+    let waiter = Waiter::new(NonNull::from(party), ticket);
+    // SAFETY: the reference keeps the task alive.
+    if let Some(claimed) = unsafe { waiter.claim_as(Outcome::Cancelled) } {
+        worker.push_woken(claimed.into_task());
+    }
+}
+
+/// Cancels every started coroutine of a worker whose runtime ends, and every fresh one.
+pub(crate) fn cancel_all(worker: &Worker) {
+    // SAFETY: this is the worker's thread; the copy ends the borrow before anything else runs.
+    let tasks: Vec<NonNull<Task>> = unsafe { worker.owner() }.started.iter().map(|(_, task)| *task).collect();
+    for task in tasks {
+        // SAFETY: a started task is alive until its worker retires it.
+        let task = unsafe { TaskRef::retain(task) };
+        // Relaxed: the coroutine reads it on this thread.
+        if task.phase.fetch_or(CANCELLED, Ordering::Relaxed) & CANCELLED == 0 {
+            deliver(worker, &task);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The calling coroutine, or thread: who it is, and how it gives way, sleeps and parks.
+
+use core::fmt;
+use core::ptr::NonNull;
+use core::time::Duration;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use super::extra::Extra;
+use super::park::{self, Outcome, Reason, Shield, Waiter, raise_cancelled};
+use super::permit::Permit;
+use super::task::Task;
+use super::worker::Worker;
+use super::{far, party};
+use crate::coroutine::id;
+
+/// A handle to a coroutine or a plain thread: its name, its number, and the right to unpark it.
+///
+/// # Examples
+/// ```
+/// let main = ropewalk::current();
+/// let waker = ropewalk::spawn(move || main.unpark());
+/// ropewalk::park();
+/// waker.join().unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Handle {
+    id: u64,
+    name: Option<Arc<str>>,
+    permit: Arc<Permit>,
+}
+
+impl Handle {
+    pub(crate) fn of(task: &Task) -> Self {
+        let permit = Extra::permit(task);
+        Self { id: task.id, name: Extra::of(task).and_then(|extra| extra.name.clone()), permit }
+    }
+
+    fn of_thread() -> Self {
+        let name = thread::current().name().map(Arc::from);
+        Self { id: id::next(), name, permit: Arc::default() }
+    }
+
+    /// The number; coroutines and threads share one sequence, and no number is used twice.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The name, if there is one.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Gives the token that [`park`] waits for. Never blocks; a second token is not kept.
+    pub fn unpark(&self) {
+        self.permit.give();
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    static OWN: RefCell<Option<Handle>> = const { RefCell::new(None) };
+}
+
+/// The task that runs on this thread now, if the caller is on one.
+pub(crate) fn task() -> Option<NonNull<Task>> {
+    // A party with a home is the first field of a task.
+    party::is_coroutine().then(|| party::current().cast())
+}
+
+/// The handle of the calling coroutine, or of the calling plain thread.
+pub fn current() -> Handle {
+    match task() {
+        // SAFETY: the task that runs is alive.
+        Some(task) => Handle::of(unsafe { task.as_ref() }),
+        // A thread whose locals are gone gets a handle for the moment.
+        None => OWN
+            .try_with(|own| own.borrow_mut().get_or_insert_with(Handle::of_thread).clone())
+            .unwrap_or_else(|_| Handle::of_thread()),
+    }
+}
+
+/// Tells whether the caller runs on a spawned coroutine.
+///
+/// # Examples
+/// ```
+/// assert!(!ropewalk::is_coroutine());
+/// assert!(ropewalk::spawn(ropewalk::is_coroutine).join().unwrap());
+/// ```
+pub fn is_coroutine() -> bool {
+    party::is_coroutine()
+}
+
+/// Waits until [`Handle::unpark`] has been called, and takes that token. A cancellation point.
+pub fn park() {
+    current().permit.take(Reason::Park, None);
+}
+
+/// As [`park`], but waits no longer than `limit`. False if no token came.
+pub fn park_timeout(limit: Duration) -> bool {
+    park_deadline(far::after(limit))
+}
+
+/// As [`park`], but waits no longer than until `deadline`. False if no token came.
+pub fn park_deadline(deadline: Instant) -> bool {
+    current().permit.take(Reason::Park, Some(deadline))
+}
+
+/// Lets the other ready coroutines of the worker run first; on a plain thread, yields to the kernel.
+/// A cancellation point.
+#[inline]
+pub fn yield_now() {
+    match task() {
+        // SAFETY: the task that runs is alive.
+        Some(task) => yield_task(unsafe { task.as_ref() }),
+        None => thread::yield_now(),
+    }
+}
+
+#[inline]
+fn yield_task(task: &Task) {
+    let worker: *const Worker = task.party.home();
+    // SAFETY: the worker that runs this very coroutine.
+    let worker = unsafe { &*worker };
+    if thread::panicking() {
+        // As in `unwinding`: nobody else of the worker is to see this.
+        thread::yield_now();
+        worker.drain_inbox();
+        if !worker.tired_of_unwinding() {
+            return;
+        }
+    } else if task.is_cancelled() && task.party.shields.get() == 0 {
+        raise_cancelled();
+    }
+    worker.push_ready(NonNull::from(task));
+    park::suspend(task);
+}
+
+/// Waits for `limit`. Other coroutines of the worker run meanwhile. A cancellation point.
+///
+/// Never shorter than asked for; at rest, later by less than a millisecond.
+pub fn sleep(limit: Duration) {
+    sleep_until(far::after(limit));
+}
+
+/// Waits until `deadline`; returns at once if that has passed. A cancellation point.
+pub fn sleep_until(deadline: Instant) {
+    let waiter = Waiter::open();
+    if park::park(waiter, Reason::Sleep, 0, Some(deadline)) == Outcome::Cancelled {
+        raise_cancelled();
+    }
+}
+
+/// Runs `f` with cancellations and [`timeout`](super::timeout) deadlines held back until it returns.
+///
+/// # Examples
+/// ```
+/// use ropewalk::sync::Mutex;
+///
+/// let log = Mutex::new(Vec::new());
+/// ropewalk::shield(|| log.lock().push("written whole, or not at all"));
+/// assert_eq!(log.lock().len(), 1);
+/// ```
+pub fn shield<T>(f: impl FnOnce() -> T) -> T {
+    let _shield = Shield::new();
+    f()
+}

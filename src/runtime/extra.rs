@@ -1,0 +1,94 @@
+//! What few tasks need, kept out of the header: name, stack size, permit, locals.
+
+use core::any::Any;
+use core::cell::UnsafeCell;
+use core::ptr;
+use core::sync::atomic::Ordering;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+
+use super::permit::Permit;
+use super::task::Task;
+use crate::coroutine::unwind;
+
+/// Values of `coroutine_local!` keys, by the key's address.
+pub(crate) type Locals = HashMap<usize, Rc<dyn Any>>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    pub(crate) name: Option<Arc<str>>,
+    /// Bytes asked for; zero for the runtime's default.
+    pub(crate) stack_size: usize,
+    permit: OnceLock<Arc<Permit>>,
+    /// Owner: touched on the coroutine only.
+    locals: UnsafeCell<Locals>,
+}
+
+impl Extra {
+    pub(crate) fn new(name: Option<Arc<str>>, stack_size: usize) -> Self {
+        Self { name, stack_size, ..Self::default() }
+    }
+
+    /// The task's extra, if it has one.
+    pub(crate) fn of(task: &Task) -> Option<&Extra> {
+        // Acquire pairs with the Release in `get_or_make`.
+        let extra = task.extra.load(Ordering::Acquire);
+        // SAFETY: null, or boxed and alive until `free`, which needs the last reference to the task.
+        unsafe { extra.as_ref() }
+    }
+
+    fn get_or_make(task: &Task) -> &Extra {
+        if let Some(extra) = Self::of(task) {
+            return extra;
+        }
+        let fresh = Box::into_raw(Box::new(Extra::default()));
+        // Release: the extra is written before; Acquire on failure: the other's is read next.
+        let set = task.extra.compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Acquire);
+        if set.is_err() {
+            // SAFETY: it was not put there, so it is still this function's own.
+            drop(unsafe { Box::from_raw(fresh) });
+        }
+        Self::of(task).expect("an extra stays until its task is freed")
+    }
+
+    /// The permit behind `park` and `unpark`.
+    pub(crate) fn permit(task: &Task) -> Arc<Permit> {
+        Self::get_or_make(task).permit.get_or_init(Arc::default).clone()
+    }
+
+    /// Gives `f` the coroutine's locals.
+    ///
+    /// # Safety
+    /// * The caller runs on this task, and `f` runs no code of the user's.
+    pub(crate) unsafe fn with_locals<R>(task: &Task, f: impl FnOnce(&mut Locals) -> R) -> R {
+        // SAFETY: only the coroutine itself comes here, and `f` does not come here again.
+        f(unsafe { &mut *Self::get_or_make(task).locals.get() })
+    }
+
+    /// Drops the coroutine's locals, on the coroutine, until none is left.
+    pub(crate) fn drop_locals(task: &Task) {
+        let Some(extra) = Self::of(task) else { return };
+        // A destructor may set locals again; each round drops what it finds.
+        loop {
+            // SAFETY: only the coroutine itself comes here, and nothing is borrowed.
+            let locals = core::mem::take(unsafe { &mut *extra.locals.get() });
+            if locals.is_empty() {
+                return;
+            }
+            for (_, value) in locals {
+                let _ = unwind::catch(move || drop(value));
+            }
+        }
+    }
+
+    /// Frees the extra. Called when the last reference to the task is gone.
+    pub(crate) fn free(task: &Task) {
+        // Relaxed: the last reference was dropped with Acquire.
+        let extra = task.extra.swap(ptr::null_mut(), Ordering::Relaxed);
+        if !extra.is_null() {
+            // SAFETY: boxed in `get_or_make` or by the spawner, and nobody refers to the task any more.
+            drop(unsafe { Box::from_raw(extra) });
+        }
+    }
+}

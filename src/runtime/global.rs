@@ -1,0 +1,31 @@
+//! The global runtime: started on first use, for everybody who did not build one.
+#![forbid(unsafe_code)]
+
+use std::sync::OnceLock;
+
+use super::builder::Runtime;
+
+static GLOBAL: OnceLock<Runtime> = OnceLock::new();
+
+/// The runtime that code on plain threads spawns into: one worker a core, default stacks.
+///
+/// # Panics
+/// If its threads cannot be started.
+///
+/// # Examples
+/// ```
+/// assert!(ropewalk::runtime::global().workers() >= 1);
+/// ```
+pub fn global() -> &'static Runtime {
+    GLOBAL.get_or_init(|| {
+        Runtime::new().unwrap_or_else(|error| panic!("the global runtime cannot start: {error}"))
+    })
+}
+
+/// Makes `runtime` the global one. To be called before anything else of the crate is used.
+///
+/// # Errors
+/// The runtime comes back if there is a global one already.
+pub fn set_global(runtime: Runtime) -> Result<(), Runtime> {
+    GLOBAL.set(runtime)
+}

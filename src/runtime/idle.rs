@@ -1,0 +1,97 @@
+//! How a worker with nothing to do sleeps, and how it is woken.
+//!
+//! The two sides, each with a store and a load that must not pass each other (all SeqCst):
+//!
+//! | the worker | a waker |
+//! |---|---|
+//! | stores `sleeping = true` | puts work in the inbox, the injector, a deque |
+//! | looks at inbox, injector, ends | swaps `sleeping` to false |
+//! | sleeps in epoll | if it was true, notifies the reactor |
+//!
+//! Whichever comes second sees the other, so either the worker finds the work or the waker finds the
+//! sleeper. A deque with two or more fresh tasks is covered by `wake_helper`, which looks at
+//! `sleepers` after its push.
+//!
+//! A worker whose reactor has no sources looks around for `SPINS` turns first: a wake from another
+//! core costs ten times as much.
+
+use core::ops::ControlFlow;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+
+use super::park::Claimed;
+use super::timers;
+use super::worker::Worker;
+
+/// Turns of the search before a worker sleeps: some microseconds.
+const SPINS: u32 = 200;
+
+/// Waits for work. `Break` when the runtime has ended.
+pub(crate) fn wait(worker: &Worker) -> ControlFlow<()> {
+    let ending = worker.core().is_ending();
+    if ending {
+        super::cancel::cancel_all(worker);
+        if worker.is_done() {
+            return ControlFlow::Break(());
+        }
+    }
+    if spin(worker) {
+        return ControlFlow::Continue(());
+    }
+    worker.core().sleepers.fetch_add(1, Ordering::SeqCst);
+    worker.sleeping.store(true, Ordering::SeqCst);
+    if !worker.inbox.is_empty(Ordering::SeqCst)
+        || worker.core().injector.len() > 0
+        || worker.core().somebody_needs_help(worker)
+        || worker.core().is_ending() != ending
+    {
+        worker.sleeping.store(false, Ordering::SeqCst);
+        worker.core().sleepers.fetch_sub(1, Ordering::SeqCst);
+        return ControlFlow::Continue(());
+    }
+    worker.counters.sleeps.add(1);
+    let timeout = timers::until_next(worker);
+    poll(worker, timeout);
+    worker.sleeping.store(false, Ordering::SeqCst);
+    worker.core().sleepers.fetch_sub(1, Ordering::SeqCst);
+    worker.core().monitor.note_running();
+    ControlFlow::Continue(())
+}
+
+/// Looks around for a while; true if there is something to do.
+fn spin(worker: &Worker) -> bool {
+    if worker.core().workers().len() == 1
+        && !worker.reactor.has_sources()
+        && worker.core().injector.len() == 0
+    {
+        // Nobody but another thread can bring work, and it costs that one the same either way.
+        return !worker.inbox.is_empty(Ordering::Relaxed);
+    }
+    if worker.reactor.has_sources() || !worker.core().may_spin() {
+        return false;
+    }
+    let found = (0..SPINS).any(|_| {
+        core::hint::spin_loop();
+        !worker.inbox.is_empty(Ordering::Relaxed)
+            || worker.core().injector.len() > 0
+            || worker.core().somebody_needs_help(worker)
+    });
+    worker.core().stop_spinning();
+    found
+}
+
+/// Looks at epoll, and waits there for at most `timeout`.
+pub(crate) fn poll(worker: &Worker, timeout: Option<Duration>) {
+    let polled = worker.reactor.poll(timeout, Claimed::wake_in_turn);
+    if let Err(error) = polled {
+        log::error!("worker {} of runtime '{}': epoll failed: {error}", worker.index, worker.core().name);
+    }
+}
+
+/// Looks at epoll for at most `limit`, and lets a wake from another thread cut that short.
+pub(crate) fn nap(worker: &Worker, limit: Duration) {
+    worker.sleeping.store(true, Ordering::SeqCst);
+    let limit = if worker.inbox.is_empty(Ordering::SeqCst) { limit } else { Duration::ZERO };
+    poll(worker, Some(limit));
+    worker.sleeping.store(false, Ordering::SeqCst);
+}

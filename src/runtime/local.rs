@@ -1,0 +1,140 @@
+//! Values that each coroutine has for itself: `thread_local!` for coroutines.
+
+use core::any::Any;
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::ptr;
+use std::rc::Rc;
+
+use super::current;
+use super::extra::{Extra, Locals};
+
+/// Declares values that every coroutine, and every plain thread, has for itself.
+///
+/// Made on first use, dropped when the coroutine ends (on it), or with its thread.
+///
+/// # Examples
+/// ```
+/// use std::cell::Cell;
+///
+/// ropewalk::coroutine_local! {
+///     static REQUEST: Cell<u32> = Cell::new(0);
+/// }
+/// REQUEST.set(1);
+/// let other = ropewalk::spawn(|| { REQUEST.set(REQUEST.get() + 5); REQUEST.get() });
+/// assert_eq!((other.join().unwrap(), REQUEST.get()), (5, 1));
+/// ```
+#[macro_export]
+macro_rules! coroutine_local {
+    ($($(#[$attribute:meta])* $visibility:vis static $name:ident: $type:ty = $init:expr);* $(;)?) => {
+        $($(#[$attribute])* $visibility static $name: $crate::coroutine::LocalKey<$type> = {
+            fn init() -> $type { $init }
+            $crate::coroutine::LocalKey::__new(init)
+        };)*
+    };
+}
+
+/// A key made by [`coroutine_local!`].
+pub struct LocalKey<T: 'static> {
+    init: fn() -> T,
+    /// Gives each key an address of its own, which is what values are found by.
+    _place: u8,
+}
+
+thread_local! {
+    static OF_THREAD: RefCell<Locals> = RefCell::default();
+}
+
+impl<T: 'static> LocalKey<T> {
+    #[doc(hidden)]
+    pub const fn __new(init: fn() -> T) -> Self {
+        Self { init, _place: 0 }
+    }
+
+    /// Gives `f` the value of the calling coroutine or thread, made now if it is the first use.
+    ///
+    /// # Panics
+    /// If a plain thread calls this while its locals are being destroyed, and if `init` panics.
+    pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        let key = ptr::from_ref(self).addr();
+        let fresh: Rc<dyn Any>;
+        let value = match access(|locals| locals.get(&key).cloned()) {
+            Some(value) => value,
+            None => {
+                fresh = Rc::new((self.init)());
+                let again = fresh.clone();
+                // `init` may have used this very key; the first value stays, and `fresh` outlives the
+                // access so that no destructor runs inside it.
+                access(move |locals| locals.entry(key).or_insert(again).clone())
+            }
+        };
+        // Held while `f` runs: a hand-resumed coroutine may carry `f` past the end of this one.
+        let value: Rc<T> = value.downcast().expect("a key's address belongs to one type");
+        f(&value)
+    }
+}
+
+impl<T: 'static> LocalKey<Cell<T>> {
+    /// Replaces the value.
+    pub fn set(&'static self, value: T) {
+        self.with(|cell| cell.set(value));
+    }
+
+    /// Copies the value out.
+    pub fn get(&'static self) -> T
+    where
+        T: Copy,
+    {
+        self.with(Cell::get)
+    }
+
+    /// Takes the value, and leaves the default.
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(Cell::take)
+    }
+
+    /// Replaces the value and gives the old one.
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|cell| cell.replace(value))
+    }
+}
+
+impl<T: 'static> LocalKey<RefCell<T>> {
+    /// Borrows the value.
+    ///
+    /// # Panics
+    /// If it is mutably borrowed.
+    pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        self.with(|cell| f(&cell.borrow()))
+    }
+
+    /// Borrows the value mutably.
+    ///
+    /// # Panics
+    /// If it is borrowed.
+    pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.with(|cell| f(&mut cell.borrow_mut()))
+    }
+}
+
+impl<T: 'static> fmt::Debug for LocalKey<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalKey").finish_non_exhaustive()
+    }
+}
+
+fn access<R>(f: impl FnOnce(&mut Locals) -> R) -> R {
+    match current::task() {
+        Some(task) => {
+            // SAFETY: the task that runs is alive.
+            let task = unsafe { task.as_ref() };
+            // SAFETY: this is that task, and the closures above run no user code: clones are counts,
+            // and what they drop is held elsewhere.
+            unsafe { Extra::with_locals(task, f) }
+        }
+        None => OF_THREAD.with_borrow_mut(f),
+    }
+}

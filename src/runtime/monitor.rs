@@ -1,0 +1,165 @@
+//! The monitor: one thread a runtime that notices workers which do not come back to their scheduler.
+//!
+//! | what it sees | what it does |
+//! |---|---|
+//! | one turn lasts longer than a tick | lets other workers take its lone fresh coroutine |
+//! | one turn lasts longer than the threshold | reports the coroutine, once a turn |
+//! | all workers in such turns, and fresh work waits | starts a spare worker |
+//! | nothing runs for a while | sleeps until a worker wakes up: an idle runtime costs nothing |
+//!
+//! Its word:
+//!
+//! | from | to | who | when |
+//! |---|---|---|---|
+//! | `WATCHING` | `ASLEEP` | the monitor | nothing has run for `QUIET` ticks |
+//! | `ASLEEP` | `WATCHING` | a worker that wakes up, or the runtime's end | by swap; then it wakes the monitor |
+//!
+//! There is no preemption: a signal that switched coroutines would do so inside allocators, and while
+//! thread-locals or a `RefCell` of the thread are borrowed.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use super::builder;
+use super::core::Core;
+use super::worker::Worker;
+use crate::sys;
+
+const WATCHING: u32 = 0;
+const ASLEEP: u32 = 1;
+const TICK: Duration = Duration::from_millis(10);
+/// Ticks without any turn before the monitor sleeps.
+const QUIET: u32 = 10;
+
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    word: AtomicU32,
+    /// Longest turn that is not reported; `None`: none is.
+    threshold: Option<Duration>,
+}
+
+impl Monitor {
+    pub(crate) fn new(threshold: Option<Duration>) -> Self {
+        Self { word: AtomicU32::new(WATCHING), threshold }
+    }
+
+    /// Says that a worker is about to run something. One load while the monitor watches.
+    #[inline]
+    pub(crate) fn note_running(&self) {
+        // SeqCst: the worker has reset `sleeping` before; the monitor sets the word and looks at that.
+        if self.word.load(Ordering::SeqCst) == ASLEEP {
+            self.wake();
+        }
+    }
+
+    /// Wakes the monitor.
+    #[cold]
+    pub(crate) fn wake(&self) {
+        self.word.store(WATCHING, Ordering::SeqCst);
+        sys::futex::wake(&raw const self.word, 1);
+    }
+}
+
+/// Starts the monitor's thread.
+pub(crate) fn start(core: &Arc<Core>) -> io::Result<thread::JoinHandle<()>> {
+    let core = Arc::clone(core);
+    let name = format!("{}-monitor", core.name);
+    thread::Builder::new().name(name).stack_size(256 * 1024).spawn(move || watch(&core))
+}
+
+/// What the monitor remembers of a worker.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    tick: u64,
+    since: Instant,
+    reported: bool,
+}
+
+fn watch(core: &Arc<Core>) {
+    let mut turns: Vec<Turn> = Vec::new();
+    let mut spares = Vec::new();
+    let mut quiet = 0;
+    while !core.is_ending() {
+        let now = Instant::now();
+        let (mut moved, mut stuck) = (false, 0);
+        let workers = core.workers();
+        for (index, worker) in workers.iter().enumerate() {
+            let tick = worker.counters.switches.get();
+            if index == turns.len() {
+                turns.push(Turn { tick, since: now, reported: false });
+            }
+            let turn = &mut turns[index];
+            // Relaxed: only compared with null.
+            let busy = !worker.running.load(Ordering::Relaxed).is_null();
+            if tick != turn.tick || !busy {
+                moved |= tick != turn.tick;
+                *turn = Turn { tick, since: now, reported: false };
+                worker.stuck.store(false, Ordering::Relaxed);
+                continue;
+            }
+            moved = true;
+            let lasts = now - turn.since;
+            if lasts < TICK {
+                continue;
+            }
+            stuck += 1;
+            worker.stuck.store(true, Ordering::Relaxed);
+            if !turn.reported && core.monitor.threshold.is_some_and(|threshold| lasts >= threshold) {
+                turn.reported = true;
+                super::report::long_turn(core, worker, lasts);
+            }
+        }
+        let waiting = core.injector.len() > 0 || workers.iter().any(|worker| !worker.fresh.is_empty());
+        if stuck > 0 && waiting {
+            if stuck < workers.len() {
+                core.wake_helper();
+            } else {
+                spares.extend(add_spare(core));
+            }
+        }
+        quiet = if moved { 0 } else { quiet + 1 };
+        rest(core, &mut quiet);
+    }
+    for spare in spares {
+        let _ = spare.join();
+    }
+}
+
+fn add_spare(core: &Arc<Core>) -> Option<thread::JoinHandle<()>> {
+    let index = core.add_spare()?.index;
+    log::warn!(
+        "runtime '{}': all workers are in long turns; worker {index} is added for what waits",
+        core.name
+    );
+    match builder::start_worker(core, index) {
+        Ok(handle) => Some(handle),
+        Err(error) => {
+            log::error!("runtime '{}': the spare worker cannot start: {error}", core.name);
+            None
+        }
+    }
+}
+
+/// Waits for the next tick, or, when nothing runs, for a worker to wake up.
+fn rest(core: &Core, quiet: &mut u32) {
+    let word = &core.monitor.word;
+    if *quiet < QUIET {
+        sys::futex::wait(word, WATCHING, Some(TICK));
+        return;
+    }
+    *quiet = 0;
+    // SeqCst: see `note_running`.
+    word.store(ASLEEP, Ordering::SeqCst);
+    let all_sleep = core.workers().iter().all(|worker: &Worker| worker.sleeping.load(Ordering::SeqCst));
+    if !all_sleep || core.is_ending() {
+        word.store(WATCHING, Ordering::SeqCst);
+        return;
+    }
+    while word.load(Ordering::SeqCst) == ASLEEP {
+        sys::futex::wait(word, ASLEEP, None);
+    }
+}

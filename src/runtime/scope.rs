@@ -1,0 +1,176 @@
+//! Coroutines that borrow from the frame that spawned them: std's scoped threads.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+
+use super::join::JoinError;
+use super::park::{Reason, Shield};
+use super::permit::Permit;
+use super::spawn::{Builder, JoinHandle};
+use super::task::Hook;
+
+#[derive(Debug, Default)]
+struct Children {
+    running: AtomicUsize,
+    panicked: AtomicBool,
+    /// Given by the last child.
+    done: Permit,
+}
+
+/// Held by each child; says that it has ended.
+struct Child(Arc<Children>);
+
+impl Hook for Child {
+    fn finished(&self, panicked: bool) {
+        if panicked {
+            // Relaxed: the decrement below publishes it.
+            self.0.panicked.store(true, Ordering::Relaxed);
+        }
+        // Release: what the child did comes before the parent goes on; pairs with the Acquire in `wait`.
+        if self.0.running.fetch_sub(1, Ordering::Release) == 1 {
+            self.0.done.give();
+        }
+    }
+}
+
+/// Where borrowing coroutines are spawned; see [`scope`].
+pub struct Scope<'scope, 'env: 'scope> {
+    children: Arc<Children>,
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+/// Runs `f`, and returns when all coroutines spawned in the scope have ended.
+///
+/// The caller waits: a coroutine without its worker, a plain thread in the kernel. That wait is not
+/// cancelled, because the children borrow; if the caller unwinds or is cancelled inside `f`, the
+/// children are waited for just the same.
+///
+/// # Panics
+/// With the payload of `f` if that panics, and if a child that nobody joined has panicked.
+///
+/// # Examples
+/// ```
+/// let words = ["stack", "ful"];
+/// let total: usize = ropewalk::scope(|s| {
+///     let handles = words.map(|word| s.spawn(|| word.len()));
+///     handles.into_iter().map(|handle| handle.join().unwrap()).sum()
+/// });
+/// assert_eq!(total, 8);
+/// ```
+pub fn scope<'env, F, T>(f: F) -> T
+where
+    F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+{
+    let scope = Scope { children: Arc::default(), scope: PhantomData, env: PhantomData };
+    let result = panic::catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    {
+        let _shield = Shield::new();
+        // Acquire pairs with the Release in `finished`.
+        while scope.children.running.load(Ordering::Acquire) > 0 {
+            scope.children.done.take(Reason::Join, None);
+        }
+    }
+    match result {
+        Err(payload) => panic::resume_unwind(payload),
+        // Relaxed: ordered by the Acquire above.
+        Ok(_) if scope.children.panicked.load(Ordering::Relaxed) => {
+            panic!("a scoped coroutine panicked, and nobody joined it")
+        }
+        Ok(value) => value,
+    }
+}
+
+impl<'scope> Scope<'scope, '_> {
+    /// Spawns a coroutine that may borrow whatever outlives the scope. Never blocks.
+    pub fn spawn<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        match self.spawn_with(Builder::new(), f) {
+            Ok(handle) => handle,
+            Err(error) => {
+                unreachable!("a default stack size was checked when the runtime was built: {error}")
+            }
+        }
+    }
+
+    /// As [`spawn`](Self::spawn), with a name or a stack size.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the stack size is impossible.
+    pub fn spawn_with<F, T>(&'scope self, builder: Builder, f: F) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        let child = self.count();
+        // SAFETY: `scope` does not return before the child has ended, and `'scope` outlives that.
+        let handle = unsafe { builder.spawn_hooked(f, child) };
+        if handle.is_err() {
+            // Relaxed: this thread has just added it, and the scope still runs here.
+            self.children.running.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(ScopedJoinHandle { handle: handle?, children: &self.children })
+    }
+
+    fn count(&self) -> Child {
+        // Relaxed: the scope's frame, or a child that is itself counted, does this before its end.
+        self.children.running.fetch_add(1, Ordering::Relaxed);
+        Child(Arc::clone(&self.children))
+    }
+}
+
+impl fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Relaxed: a figure for people.
+        f.debug_struct("Scope").field("running", &self.children.running.load(Ordering::Relaxed)).finish()
+    }
+}
+
+/// The right to a scoped coroutine's result.
+pub struct ScopedJoinHandle<'scope, T> {
+    handle: JoinHandle<T>,
+    children: &'scope Children,
+}
+
+impl<T> ScopedJoinHandle<'_, T> {
+    /// Waits for the coroutine to end and takes its result.
+    ///
+    /// # Errors
+    /// As for [`JoinHandle::join`]; a panic taken here is not raised again by the scope.
+    pub fn join(self) -> Result<T, JoinError> {
+        self.handle.join()
+    }
+
+    /// Tells whether the coroutine has ended. Never blocks.
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    /// Asks the coroutine to end; see [`JoinHandle::cancel`].
+    pub fn cancel(&self) {
+        self.handle.cancel();
+    }
+
+    /// The number of the coroutine, never used twice.
+    pub fn id(&self) -> u64 {
+        self.handle.id()
+    }
+
+    /// The coroutine's name, if the builder gave one.
+    pub fn name(&self) -> Option<&str> {
+        self.handle.name()
+    }
+}
+
+impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle.fmt(f)
+    }
+}

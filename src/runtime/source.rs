@@ -1,0 +1,180 @@
+//! A source: one descriptor in a reactor, and who waits for it to become readable or writable.
+//!
+//! Each direction has a word, `tick << 2 | CLOSED | DRY`:
+//!
+//! | from | to | who | when |
+//! |---|---|---|---|
+//! | any | next tick, not `DRY` | the poller | an event |
+//! | any | next tick, not `DRY`, `CLOSED` | the poller | the peer has hung up: no edge will come again |
+//! | the word before the call, not `CLOSED` | same tick, `DRY` | a caller, by CAS | the kernel had no more |
+//!
+//! The CAS makes an event that comes between the kernel's answer and the caller's conclusion win. While
+//! the word is `DRY` nobody asks the kernel: a read after a short read waits at once.
+//!
+//! Waiters are listed under a lock and look at the word once more under it; the poller changes the word
+//! first and takes the lock then, so one of the two sees the other.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::park::{Claimed, Outcome, Reason, Waiter, park, raise_cancelled};
+use super::reactor::{self, Reactor};
+use crate::base::lock::Lock;
+
+const DRY: u32 = 1;
+const CLOSED: u32 = 2;
+const TICK: u32 = 4;
+
+/// A way in which a descriptor can be ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read = 0,
+    Write = 1,
+}
+
+/// The word as it was before a system call; see [`Source::exhausted`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen(u32);
+
+#[derive(Debug)]
+struct Lane {
+    word: AtomicU32,
+    waiters: Lock<Vec<Waiter>>,
+}
+
+impl Lane {
+    fn event(&self, hung_up: bool, woken: &mut impl FnMut(Claimed)) {
+        let sticky = if hung_up { CLOSED } else { 0 };
+        let next = |word: u32| Some((word & !DRY).wrapping_add(TICK) | sticky);
+        // Release: pairs with the Acquire of whoever looks; what the kernel has is the kernel's to order.
+        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
+        let mut waiters = self.waiters.lock();
+        for waiter in waiters.drain(..) {
+            // SAFETY: a waiter takes itself out under this lock before it returns, so it is alive.
+            if let Some(claimed) = unsafe { waiter.claim() } {
+                woken(claimed);
+            }
+        }
+    }
+}
+
+/// What the poller and the users of a descriptor share.
+#[derive(Debug)]
+pub(crate) struct Readiness {
+    lanes: [Lane; 2],
+}
+
+impl Readiness {
+    /// Takes in what epoll says, and wakes who waits for it.
+    pub(super) fn event(&self, events: i32, woken: &mut impl FnMut(Claimed)) {
+        let dead = events & (libc::EPOLLHUP | libc::EPOLLERR) != 0;
+        let hung_up = dead || events & libc::EPOLLRDHUP != 0;
+        if events & libc::EPOLLIN != 0 || hung_up {
+            self.lanes[0].event(hung_up, woken);
+        }
+        if events & libc::EPOLLOUT != 0 || dead {
+            self.lanes[1].event(dead, woken);
+        }
+    }
+}
+
+/// A descriptor registered with a reactor.
+#[derive(Debug)]
+pub(crate) struct Source {
+    fd: RawFd,
+    readiness: Arc<Readiness>,
+    home: Lock<(Arc<Reactor>, u32)>,
+}
+
+impl Source {
+    pub(super) fn with(reactor: Arc<Reactor>, fd: RawFd) -> io::Result<Self> {
+        let lane = || Lane { word: AtomicU32::new(0), waiters: Lock::new(Vec::new()) };
+        let readiness = Arc::new(Readiness { lanes: [lane(), lane()] });
+        let home = settle(reactor, fd, &readiness)?;
+        Ok(Self { fd, readiness, home: Lock::new(home) })
+    }
+
+    /// The word before a system call, or `None` if the kernel is known to have nothing.
+    #[inline]
+    pub(crate) fn ready(&self, direction: Direction) -> Option<Seen> {
+        // Acquire pairs with the Release of an event.
+        let word = self.readiness.lanes[direction as usize].word.load(Ordering::Acquire);
+        (word & DRY == 0).then_some(Seen(word))
+    }
+
+    /// Says that the kernel had no more after the word was `seen`.
+    #[inline]
+    pub(crate) fn exhausted(&self, direction: Direction, seen: Seen) {
+        if seen.0 & CLOSED == 0 {
+            let word = &self.readiness.lanes[direction as usize].word;
+            // Relaxed: nothing rides on it; if an event has come since, the CAS fails, as it should.
+            let _ = word.compare_exchange(seen.0, seen.0 | DRY, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until the direction may be ready. A cancellation point.
+    ///
+    /// Returns false if the deadline came first.
+    pub(crate) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<bool> {
+        self.stay_registered()?;
+        let lane = &self.readiness.lanes[direction as usize];
+        let waiter = {
+            let mut waiters = lane.waiters.lock();
+            // Acquire: as in `ready`.
+            if lane.word.load(Ordering::Acquire) & DRY == 0 {
+                return Ok(true);
+            }
+            let waiter = Waiter::open();
+            waiters.push(waiter);
+            waiter
+        };
+        let outcome = park(waiter, Reason::Io, self.fd.cast_unsigned() as usize, deadline);
+        if outcome != Outcome::Notified {
+            lane.waiters.lock().retain(|other| *other != waiter);
+        }
+        if outcome == Outcome::Cancelled {
+            raise_cancelled();
+        }
+        Ok(outcome == Outcome::Notified)
+    }
+
+    /// Wakes everybody who waits, in both directions; they look again, and find what has changed.
+    pub(crate) fn wake_all(&self) {
+        for lane in &self.readiness.lanes {
+            lane.event(true, &mut Claimed::wake);
+        }
+    }
+
+    /// Moves to a living reactor if this one's runtime has ended.
+    fn stay_registered(&self) -> io::Result<()> {
+        let mut home = self.home.lock();
+        if home.0.is_closed() {
+            *home = settle(reactor::current(), self.fd, &self.readiness)?;
+        }
+        Ok(())
+    }
+}
+
+fn settle(
+    mut reactor: Arc<Reactor>,
+    fd: RawFd,
+    readiness: &Arc<Readiness>,
+) -> io::Result<(Arc<Reactor>, u32)> {
+    loop {
+        if let Some(key) = reactor.register(fd, readiness)? {
+            return Ok((reactor, key));
+        }
+        // The caller's own worker is ending: the global runtime never does.
+        reactor = reactor::of_global();
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        let home = self.home.lock();
+        home.0.deregister(self.fd, home.1);
+    }
+}

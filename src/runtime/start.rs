@@ -1,0 +1,70 @@
+//! The first turn of a coroutine: it gets a stack, an id, and the worker it stays on.
+
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use super::extra::Extra;
+use super::task::{CANCELLED, STARTED, Task};
+use super::worker::Worker;
+use crate::coroutine::strand::Strand;
+
+/// Binds a fresh task to `worker`. False if there is no stack for it now; it is queued again.
+#[inline]
+pub(crate) fn bind(worker: &Worker, task: NonNull<Task>) -> bool {
+    // SAFETY: a task taken from a queue is alive.
+    let header = unsafe { task.as_ref() };
+    let size = match Extra::of(header) {
+        Some(extra) if extra.stack_size != 0 => extra.stack_size,
+        _ => worker.core().stack_size,
+    };
+    // SAFETY: this is the worker's thread, and no other borrow is alive.
+    let owner = unsafe { worker.owner() };
+    let stack = match owner.stacks.get(size) {
+        Ok(stack) => stack,
+        Err(error) => return no_stack(worker, task, &error),
+    };
+    header.party.set_id(stack.party());
+    stack.label(header.id, header.name());
+    // SAFETY: `entry` does not unwind, and the task outlives its strand.
+    let strand = unsafe { Strand::new(stack, entry, task.as_ptr().cast()) };
+    // SAFETY: only its worker touches the strand, and that is this one from now on.
+    unsafe { header.strand.get().write(core::mem::MaybeUninit::new(strand)) };
+    worker.counters.started.add(1);
+    let key = owner.started.insert(task);
+    header.key.set(u32::try_from(key).expect("fewer than 2^32 coroutines at once"));
+    // Release: `home` is read by whoever claims a wait of this task, through the list's lock.
+    header.party.home.store(core::ptr::from_ref(worker).cast_mut(), Ordering::Release);
+    // AcqRel: pairs with `cancel::request`: either it finds STARTED and sends a message to `home`,
+    // or the task finds CANCELLED when it runs.
+    let ending = if worker.core().is_ending() { CANCELLED } else { 0 };
+    header.phase.fetch_or(STARTED | ending, Ordering::AcqRel);
+    true
+}
+
+/// The first frame of every spawned coroutine.
+///
+/// # Safety
+/// * `arg` is the task whose strand this is.
+unsafe extern "C" fn entry(arg: *mut ()) {
+    let task = NonNull::new(arg.cast::<Task>()).expect("a strand is made with its task");
+    // SAFETY: this is the task's strand.
+    unsafe { Task::run(task) };
+}
+
+/// Address space or the kernel's limit on mappings is exhausted: the task stays queued, and starts
+/// when another coroutine has given its stack back. If none ever will, the process cannot go on.
+#[cold]
+fn no_stack(worker: &Worker, task: NonNull<Task>, error: &crate::coroutine::stack::StackError) -> bool {
+    // SAFETY: this is the worker's thread, and no other borrow is alive.
+    let started = unsafe { worker.owner() }.started.len();
+    // SAFETY: a task taken from a queue is alive.
+    let header = unsafe { task.as_ref() };
+    log::error!(
+        "coroutine '{}' (#{}) waits for a stack: {error}",
+        header.name().unwrap_or("unnamed"),
+        header.id
+    );
+    assert!(started > 0, "no stack for a coroutine, and none in use that could come free: {error}");
+    worker.core().injector.push([task]);
+    false
+}

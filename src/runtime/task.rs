@@ -1,0 +1,325 @@
+//! A task: what the scheduler knows of one spawned coroutine, in one allocation.
+//!
+//! ```text
+//! ┌ Task (header) ───────────────────────────────┬ TaskCell<F, T, H> ───────────────┐
+//! │ party │ phase │ refs │ join │ vtable │ strand │ stage: closure, then the result │ hook │
+//! └──────────────────────────────────────────────┴──────────────────────────────────┘
+//! ```
+//!
+//! `phase` bits, set once and never cleared:
+//!
+//! | bit | set by | when |
+//! |---|---|---|
+//! | `STARTED` | the worker that takes it | it is bound to a stack and to that worker |
+//! | `CANCELLED` | anybody | somebody has asked it to end |
+//! | `ABANDONED` | anybody | as `CANCELLED`, because its runtime ends |
+//!
+//! Invariants:
+//! * I1: before `STARTED` exactly one queue, or one thread in between, holds the task; after it only
+//!   its worker touches `strand` and the fields marked "owner".
+//! * I2: `stage` is touched by the coroutine alone until `join` says `DONE`, and from then on by
+//!   whoever the join word names (see `join`).
+//! * I3: `refs` counts the handle and the scheduler; the memory is freed by whoever drops the last.
+
+use core::any::Any;
+use core::cell::{Cell, UnsafeCell};
+use core::mem::{self, ManuallyDrop, MaybeUninit};
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
+
+use super::extra::Extra;
+use super::join::{self, JoinError};
+use super::party::Party;
+use crate::coroutine::strand::Strand;
+use crate::coroutine::unwind::{self, Ended};
+
+pub(crate) const STARTED: u32 = 1;
+pub(crate) const CANCELLED: u32 = 2;
+
+/// The header of every task, whatever it runs.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Task {
+    /// First, so that a pointer to the party is a pointer to the task.
+    pub(crate) party: Party,
+    pub(crate) phase: AtomicU32,
+    refs: AtomicU32,
+    /// See `join`.
+    pub(crate) join: AtomicPtr<()>,
+    vtable: &'static VTable,
+    /// Owner; initialised when `STARTED` is set.
+    pub(crate) strand: UnsafeCell<MaybeUninit<Strand>>,
+    /// Link in the inbox or the injector; whoever has taken the task out owns it.
+    pub(crate) next: Cell<*mut Task>,
+    /// Number of the coroutine, unique for ever.
+    pub(crate) id: u64,
+    /// Name, stack size, permit, locals: made on first need.
+    pub(crate) extra: AtomicPtr<Extra>,
+    /// Owner: the key in the worker's table of started coroutines.
+    pub(crate) key: Cell<u32>,
+}
+
+#[derive(Debug)]
+struct VTable {
+    run: unsafe fn(NonNull<Task>),
+    take: unsafe fn(NonNull<Task>, *mut ()),
+    discard: unsafe fn(NonNull<Task>),
+    free: unsafe fn(NonNull<Task>),
+}
+
+/// Called on the coroutine when its result has been stored: how a scope counts its children.
+pub(crate) trait Hook {
+    fn finished(&self, panicked: bool);
+}
+
+impl Hook for () {
+    #[inline]
+    fn finished(&self, _: bool) {}
+}
+
+enum Stage<F, T> {
+    Closure(F),
+    Done(Result<T, JoinError>),
+    Empty,
+}
+
+#[repr(C)]
+struct TaskCell<F, T, H> {
+    task: Task,
+    stage: UnsafeCell<Stage<F, T>>,
+    hook: H,
+}
+
+/// A counted reference to a task.
+#[derive(Debug)]
+pub(crate) struct TaskRef(NonNull<Task>);
+
+// SAFETY: shared fields are atomics; owner fields are touched by the owner's thread only (I1), and
+// the payloads behind `stage` are Send by the bounds of `new`.
+unsafe impl Send for TaskRef {}
+// SAFETY: as for Send.
+unsafe impl Sync for TaskRef {}
+
+impl TaskRef {
+    /// Allocates a task; returns the handle's reference and the scheduler's.
+    ///
+    /// # Safety
+    /// * What `F`, `T` and `H` borrow outlives the run of the coroutine, and the handle.
+    #[inline]
+    pub(crate) unsafe fn new<F, T, H>(f: F, id: u64, extra: *mut Extra, hook: H) -> (TaskRef, NonNull<Task>)
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+        H: Hook + Send,
+    {
+        let cell = Box::new(TaskCell::<F, T, H> {
+            task: Task {
+                party: Party::new(0),
+                phase: AtomicU32::new(0),
+                refs: AtomicU32::new(2),
+                join: AtomicPtr::new(join::EMPTY),
+                vtable: &VTable {
+                    run: run::<F, T, H>,
+                    take: take::<F, T, H>,
+                    discard: discard::<F, T, H>,
+                    free: free::<F, T, H>,
+                },
+                strand: UnsafeCell::new(MaybeUninit::uninit()),
+                next: Cell::new(ptr::null_mut()),
+                id,
+                extra: AtomicPtr::new(extra),
+                key: Cell::new(0),
+            },
+            stage: UnsafeCell::new(Stage::Closure(f)),
+            hook,
+        });
+        let task = NonNull::from(Box::leak(cell)).cast::<Task>();
+        (TaskRef(task), task)
+    }
+
+    /// Takes over a reference that was counted before.
+    ///
+    /// # Safety
+    /// * The caller owns one count of the task, and gives it away.
+    pub(crate) unsafe fn from_raw(task: NonNull<Task>) -> Self {
+        Self(task)
+    }
+
+    /// Counts one more reference to a task that is alive.
+    ///
+    /// # Safety
+    /// * The task is alive.
+    pub(crate) unsafe fn retain(task: NonNull<Task>) -> Self {
+        // SAFETY: the caller knows that it is alive.
+        // Relaxed: the caller's own reference keeps it alive; nothing rides on the count.
+        unsafe { task.as_ref() }.refs.fetch_add(1, Ordering::Relaxed);
+        Self(task)
+    }
+
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> NonNull<Task> {
+        self.0
+    }
+
+    /// Moves the result out.
+    ///
+    /// # Safety
+    /// * The join word says `DONE`, the caller has seen it with Acquire, and is the one joiner.
+    /// * `T` is the task's result type.
+    pub(crate) unsafe fn take<T>(&self) -> Result<T, JoinError> {
+        let mut slot = MaybeUninit::<Result<T, JoinError>>::uninit();
+        // SAFETY: the caller is the one joiner, and `slot` has the type that `take` writes.
+        unsafe { (self.vtable.take)(self.0, slot.as_mut_ptr().cast()) };
+        // SAFETY: `take` has written it.
+        unsafe { slot.assume_init() }
+    }
+
+    /// Drops the result that nobody will take.
+    ///
+    /// # Safety
+    /// * As for `take`.
+    pub(crate) unsafe fn discard(&self) {
+        // SAFETY: the caller is the one joiner.
+        unsafe { (self.vtable.discard)(self.0) };
+    }
+}
+
+impl core::ops::Deref for TaskRef {
+    type Target = Task;
+    #[inline]
+    fn deref(&self) -> &Task {
+        // SAFETY: the reference is counted.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for TaskRef {
+    fn clone(&self) -> Self {
+        // SAFETY: `self` keeps it alive.
+        unsafe { Self::retain(self.0) }
+    }
+}
+
+impl Drop for TaskRef {
+    #[inline]
+    fn drop(&mut self) {
+        // A count of one is ours alone, and nobody can raise it.
+        // Acquire pairs with the Release of whoever has dropped the one before.
+        if self.refs.load(Ordering::Acquire) != 1 {
+            // Release: what this reference did comes before the memory is freed.
+            if self.refs.fetch_sub(1, Ordering::Release) != 1 {
+                return;
+            }
+            fence(Ordering::Acquire);
+        }
+        // SAFETY: the last reference is gone.
+        unsafe { (self.vtable.free)(self.0) };
+    }
+}
+
+impl Task {
+    /// Tells whether a cancellation has been asked for.
+    #[inline]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        // Relaxed: the owner reads it again at each wait; nothing rides on it.
+        self.phase.load(Ordering::Relaxed) & CANCELLED != 0
+    }
+
+    /// The coroutine's name, if it has one.
+    pub(crate) fn name(&self) -> Option<&str> {
+        Extra::of(self).and_then(|extra| extra.name.as_deref())
+    }
+
+    /// Runs the task's closure to its end. Called on its own strand, once.
+    ///
+    /// # Safety
+    /// * The caller is the strand of this task.
+    pub(crate) unsafe fn run(task: NonNull<Task>) {
+        // SAFETY: a running task is alive.
+        let vtable = unsafe { task.as_ref() }.vtable;
+        // SAFETY: the caller is the strand of this task.
+        unsafe { (vtable.run)(task) }
+    }
+}
+
+/// # Safety
+/// * As for [`Task::run`].
+unsafe fn run<F: FnOnce() -> T, T, H: Hook>(task: NonNull<Task>) {
+    // SAFETY: the vtable is that of this very cell type, and a running task is alive.
+    let cell = unsafe { task.cast::<TaskCell<F, T, H>>().as_ref() };
+    // SAFETY: I2: until DONE only the coroutine touches the stage.
+    let stage = unsafe { &mut *cell.stage.get() };
+    let Stage::Closure(f) = mem::replace(stage, Stage::Empty) else { unreachable!("a task runs once") };
+    let result = if cell.task.is_cancelled() {
+        match unwind::catch(move || drop(f)) {
+            Ended::Panicked(payload) => Err(JoinError::Panicked(payload)),
+            _ => Err(JoinError::Cancelled),
+        }
+    } else {
+        match unwind::catch(f) {
+            Ended::Value(value) => Ok(value),
+            Ended::Panicked(payload) => Err(JoinError::Panicked(payload)),
+            Ended::Killed => Err(JoinError::Cancelled),
+        }
+    };
+    Extra::drop_locals(&cell.task);
+    let panicked = matches!(result, Err(JoinError::Panicked(_)));
+    // SAFETY: as above.
+    unsafe { *cell.stage.get() = Stage::Done(result) };
+    if join::publish(&cell.task) == join::Published::NobodyJoins {
+        // The handle is gone, so this coroutine is the one that may drop its result.
+        // SAFETY: the join word is DONE and was DETACHED: nobody else reaches the stage.
+        unsafe { discard::<F, T, H>(task) };
+    }
+    cell.hook.finished(panicked);
+}
+
+/// # Safety
+/// * As for [`TaskRef::take`]; `slot` takes a `Result<T, JoinError>`.
+unsafe fn take<F, T, H>(task: NonNull<Task>, slot: *mut ()) {
+    // SAFETY: the vtable is that of this very cell type, and the caller holds a reference.
+    let cell = unsafe { task.cast::<TaskCell<F, T, H>>().as_ref() };
+    // SAFETY: I2: after DONE the joiner alone touches the stage.
+    let stage = mem::replace(unsafe { &mut *cell.stage.get() }, Stage::Empty);
+    let Stage::Done(result) = stage else { unreachable!("a result is taken once, after the end") };
+    // SAFETY: the caller gives a slot of this type.
+    unsafe { slot.cast::<Result<T, JoinError>>().write(result) };
+}
+
+/// # Safety
+/// * As for [`TaskRef::discard`].
+unsafe fn discard<F, T, H>(task: NonNull<Task>) {
+    // SAFETY: the vtable is that of this very cell type, and the caller holds a reference.
+    let cell = unsafe { task.cast::<TaskCell<F, T, H>>().as_ref() };
+    // SAFETY: I2: the caller is the one party that may touch the stage.
+    let stage = mem::replace(unsafe { &mut *cell.stage.get() }, Stage::Empty);
+    drop_quietly(stage);
+}
+
+/// Drops what nobody has asked for; a panic there has nobody to go to, so it ends here.
+fn drop_quietly<V>(value: V) {
+    if let Ended::Panicked(payload) = unwind::catch(move || drop(value)) {
+        log::error!("a result that nobody joined panicked while it was dropped: {}", describe(&*payload));
+        // A payload may panic in its turn when dropped; leak it rather than unwind into the root.
+        let _ = ManuallyDrop::new(payload);
+    }
+}
+
+/// The text of a panic payload, as far as it has one.
+pub(crate) fn describe(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "(a payload that is not text)"
+    }
+}
+
+/// # Safety
+/// * The last reference is gone, and the coroutine has finished or never started.
+unsafe fn free<F, T, H>(task: NonNull<Task>) {
+    // SAFETY: `new` boxed it as this cell type, and nobody refers to it any more.
+    let cell = unsafe { Box::from_raw(task.cast::<TaskCell<F, T, H>>().as_ptr()) };
+    Extra::free(&cell.task);
+}

@@ -1,0 +1,129 @@
+//! `timeout`: a deadline around a piece of code, wherever it waits.
+//!
+//! The code runs in place. The deadline is an entry in the calling party's list, which every wait
+//! honours; when it has passed, the wait unwinds with a private payload that names the entry, and the
+//! `timeout` call with that entry catches it. So destructors run and locks are freed.
+//!
+//! Entries are values, found by number: a hand-resumed coroutine that is carried to another party in
+//! the middle of a `timeout` leaves a stale number behind, never a pointer.
+#![forbid(unsafe_code)]
+
+use core::cell::Cell;
+use core::fmt;
+use core::time::Duration;
+use std::panic::{self, AssertUnwindSafe};
+use std::time::Instant;
+
+use super::{far, party};
+use crate::coroutine::{id, unwind};
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    number: u64,
+    deadline: Instant,
+}
+
+/// The `timeout` calls a party is in, outermost first.
+#[derive(Default)]
+#[expect(clippy::box_collection, reason = "one word in every task, null for nearly all")]
+pub(crate) struct Scopes(Cell<Option<Box<Vec<Entry>>>>);
+
+impl fmt::Debug for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scopes")
+    }
+}
+
+/// The payload of the unwinding; names the `timeout` call that has expired.
+struct Expired(u64);
+
+impl Scopes {
+    pub(crate) const fn new() -> Self {
+        Self(Cell::new(None))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Vec<Entry>) -> R) -> R {
+        let mut entries = self.0.take().unwrap_or_default();
+        let result = f(&mut entries);
+        if !entries.is_empty() {
+            self.0.set(Some(entries));
+        }
+        result
+    }
+
+    /// The earliest of the deadlines.
+    #[inline]
+    pub(crate) fn earliest(&self) -> Option<Instant> {
+        let entries = self.0.take()?;
+        let earliest = entries.iter().map(|entry| entry.deadline).min();
+        self.0.set(Some(entries));
+        earliest
+    }
+
+    /// Unwinds to the outermost `timeout` call whose deadline has passed.
+    pub(crate) fn raise_expired(&self) -> ! {
+        let now = Instant::now();
+        let first = self.with(|entries| entries.iter().find(|entry| entry.deadline <= now).copied());
+        match first {
+            Some(entry) => panic::resume_unwind(Box::new(Expired(entry.number))),
+            None => unwind::raise_kill(),
+        }
+    }
+}
+
+/// The code under [`timeout`] was still waiting when its time was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed(Duration);
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not done after {:?}", self.0)
+    }
+}
+
+impl core::error::Error for Elapsed {}
+
+impl From<Elapsed> for std::io::Error {
+    fn from(elapsed: Elapsed) -> Self {
+        Self::new(std::io::ErrorKind::TimedOut, elapsed)
+    }
+}
+
+/// Runs `f` here and now; if it waits when `limit` is over, unwinds it and returns an error.
+///
+/// The deadline ends waits, not computations: code that never waits is never interrupted. Every wait
+/// of this crate counts, on a coroutine and on a plain thread; waits under [`shield`](super::shield)
+/// and in destructors of an unwinding are let be. Locks are freed and no message is lost, as with a
+/// cancellation. Nested calls each have their own deadline.
+///
+/// # Errors
+/// [`Elapsed`] if the time was over before `f` returned.
+///
+/// # Panics
+/// If `f` does.
+///
+/// # Examples
+/// ```
+/// use ropewalk::sync::Event;
+/// use std::time::Duration;
+///
+/// let never = Event::new();
+/// let result = ropewalk::timeout(Duration::from_millis(5), || never.wait());
+/// assert!(result.is_err());
+/// assert_eq!(ropewalk::timeout(Duration::from_secs(5), || 42), Ok(42));
+/// ```
+pub fn timeout<T>(limit: Duration, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
+    let number = id::next();
+    let deadline = far::after(limit);
+    party::with_current(|party| party.scopes.with(|entries| entries.push(Entry { number, deadline })));
+    let result = panic::catch_unwind(AssertUnwindSafe(f));
+    party::with_current(|party| party.scopes.with(|entries| entries.retain(|entry| entry.number != number)));
+    match result {
+        Ok(value) => Ok(value),
+        Err(payload) => match payload.downcast::<Expired>() {
+            Ok(expired) if expired.0 == number => Err(Elapsed(limit)),
+            Ok(expired) => panic::resume_unwind(expired),
+            Err(payload) => panic::resume_unwind(payload),
+        },
+    }
+}

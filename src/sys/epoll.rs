@@ -1,0 +1,100 @@
+//! epoll and eventfd.
+
+use core::mem::MaybeUninit;
+use core::time::Duration;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+pub(crate) use libc::epoll_event as Event;
+
+fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for this caller.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes an epoll instance.
+pub(crate) fn create() -> io::Result<OwnedFd> {
+    // SAFETY: takes flags only.
+    owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+}
+
+/// Makes an eventfd.
+pub(crate) fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: takes flags only.
+    owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
+}
+
+/// Adds one to an eventfd.
+pub(crate) fn signal(eventfd: &OwnedFd) {
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: the buffer is 8 bytes long. A counter that is full (EAGAIN) is as good as a signal.
+    let _ = unsafe { libc::write(eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+}
+
+/// Registers `fd` with edge-triggered `events`.
+pub(crate) fn add(epoll: &OwnedFd, fd: RawFd, events: i32, key: u64) -> io::Result<()> {
+    let mut event = Event { events: (events | libc::EPOLLET).cast_unsigned(), u64: key };
+    // SAFETY: the event lives through the call, which copies it.
+    let result = unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Takes `fd` out again; a descriptor that is gone already is as good.
+pub(crate) fn remove(epoll: &OwnedFd, fd: RawFd) {
+    // SAFETY: the kernel ignores the event for a removal.
+    unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, core::ptr::null_mut()) };
+}
+
+/// Waits for events, at most `timeout`; `None` for ever. An interruption gives no events.
+pub(crate) fn wait<'a>(
+    epoll: &OwnedFd,
+    events: &'a mut [MaybeUninit<Event>],
+    timeout: Option<Duration>,
+) -> io::Result<&'a [Event]> {
+    let most = libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX);
+    let limit = timeout.map(|limit| libc::timespec {
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX / 2),
+        tv_nsec: libc::c_long::from(limit.subsec_nanos().cast_signed()),
+    });
+    let limit = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+    let place = events.as_mut_ptr().cast::<Event>();
+    let no_mask: *const libc::sigset_t = core::ptr::null();
+    // SAFETY: the buffer has room for `most` events, and `limit` is null or a timespec on this frame.
+    let count = unsafe {
+        libc::syscall(libc::SYS_epoll_pwait2, epoll.as_raw_fd(), place, most, limit, no_mask, 8usize)
+    };
+    let count = match usize::try_from(count) {
+        Ok(count) => count,
+        Err(_) => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => 0,
+            error if error.raw_os_error() == Some(libc::ENOSYS) => wait_millis(epoll, place, most, timeout)?,
+            error => return Err(error),
+        },
+    };
+    // SAFETY: the kernel has written the first `count`.
+    Ok(unsafe { core::slice::from_raw_parts(place, count) })
+}
+
+/// For kernels before 5.11: whole milliseconds, rounded up.
+fn wait_millis(
+    epoll: &OwnedFd,
+    place: *mut Event,
+    most: libc::c_int,
+    timeout: Option<Duration>,
+) -> io::Result<usize> {
+    let millis = timeout.map_or(-1, |limit| {
+        libc::c_int::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
+    });
+    // SAFETY: the caller gives room for `most` events.
+    let count = unsafe { libc::epoll_wait(epoll.as_raw_fd(), place, most, millis) };
+    match usize::try_from(count) {
+        Ok(count) => Ok(count),
+        Err(_) => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            error => Err(error),
+        },
+    }
+}

@@ -1,0 +1,42 @@
+//! Signal handlers and their stacks.
+
+use std::io;
+
+/// Installs a handler with siginfo, on the alternate stack, and returns what was there before.
+///
+/// # Safety
+/// * `handler` is safe to run in a signal handler, at any moment, on any thread.
+pub(crate) unsafe fn install(
+    signal: libc::c_int,
+    handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void),
+) -> io::Result<libc::sigaction> {
+    // SAFETY: all zeros is an action without flags and with an empty mask.
+    let mut action: libc::sigaction = unsafe { core::mem::zeroed() };
+    action.sa_sigaction = handler as *const () as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+    // SAFETY: all zeros is an action.
+    let mut before: libc::sigaction = unsafe { core::mem::zeroed() };
+    // SAFETY: both actions live through the call; the caller vouches for the handler.
+    let result = unsafe { libc::sigaction(signal, &raw const action, &raw mut before) };
+    if result == 0 { Ok(before) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Tells whether the calling thread has an alternate signal stack.
+pub(crate) fn has_alternate_stack() -> bool {
+    // SAFETY: all zeros is a stack_t.
+    let mut now: libc::stack_t = unsafe { core::mem::zeroed() };
+    // SAFETY: asks only.
+    let result = unsafe { libc::sigaltstack(core::ptr::null(), &raw mut now) };
+    result == 0 && now.ss_flags & libc::SS_DISABLE == 0
+}
+
+/// Gives the calling thread an alternate signal stack; null takes it away.
+///
+/// # Safety
+/// * The memory stays until another stack is set, or the thread ends.
+pub(crate) unsafe fn set_alternate_stack(place: *mut u8, len: usize) {
+    let flags = if place.is_null() { libc::SS_DISABLE } else { 0 };
+    let stack = libc::stack_t { ss_sp: place.cast(), ss_flags: flags, ss_size: len };
+    // SAFETY: the caller's duty.
+    let _ = unsafe { libc::sigaltstack(&raw const stack, core::ptr::null_mut()) };
+}

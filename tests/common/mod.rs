@@ -1,0 +1,62 @@
+//! What the test files share: a watchdog, and runtimes of 1, 2 and 8 workers.
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses some of it")]
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use ropewalk::Runtime;
+
+/// Runs `f` on a thread of its own, and fails if it does not end in a minute.
+pub fn watched<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let thread = std::thread::spawn(move || {
+        let value = f();
+        let _ = sender.send(());
+        value
+    });
+    if let Err(mpsc::RecvTimeoutError::Timeout) = receiver.recv_timeout(Duration::from_secs(60)) {
+        eprintln!("{name} hangs");
+        std::process::abort();
+    }
+    thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+}
+
+/// Runs `f` as a coroutine of runtimes with 1, 2 and 8 workers.
+pub fn on_workers(f: impl Fn() + Send + Sync + Clone + 'static) {
+    for workers in [1, 2, 8] {
+        let f = f.clone();
+        watched(move || runtime(workers).run(f));
+    }
+}
+
+pub fn runtime(workers: usize) -> Runtime {
+    Runtime::builder().workers(workers).name("test").build().expect("a runtime starts")
+}
+
+/// A small generator (xorshift64) whose seed tests print.
+pub struct Random(u64);
+
+impl Random {
+    /// Seeds it from `SEED`, or from the clock; prints the seed.
+    pub fn new() -> Self {
+        let clock = || {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            now.map_or(1, |since| since.as_nanos() as u64 | 1)
+        };
+        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(clock);
+        println!("seed: SEED={seed}");
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}

@@ -1,0 +1,307 @@
+//! Spawning, joining, yielding, parking, sleeping: what std::thread does, on coroutines.
+#![allow(missing_docs, reason = "tests")]
+
+mod common;
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{on_workers, runtime, watched};
+use ropewalk::{JoinError, Runtime};
+
+#[test]
+fn a_spawned_coroutine_gives_its_value() {
+    on_workers(|| assert_eq!(ropewalk::spawn(|| 6 * 7).join().unwrap(), 42));
+}
+
+#[test]
+fn many_coroutines_all_run_once() {
+    on_workers(|| {
+        let count = Arc::new(AtomicUsize::new(0));
+        let handles: Vec<_> = (0..20_000)
+            .map(|_| {
+                let count = Arc::clone(&count);
+                ropewalk::spawn(move || count.fetch_add(1, Ordering::Relaxed))
+            })
+            .collect();
+        handles.into_iter().for_each(|handle| assert!(handle.join().is_ok()));
+        assert_eq!(count.load(Ordering::Relaxed), 20_000);
+    });
+}
+
+#[test]
+fn a_panic_reaches_the_joiner_with_its_payload() {
+    on_workers(|| {
+        let error = ropewalk::spawn(|| std::panic::panic_any(17u8)).join().unwrap_err();
+        let JoinError::Panicked(payload) = error else { panic!("not a panic") };
+        assert_eq!(payload.downcast_ref::<u8>(), Some(&17));
+    });
+}
+
+#[test]
+fn a_parent_that_yields_in_a_loop_lets_its_child_run() {
+    on_workers(|| {
+        let done = Arc::new(AtomicUsize::new(0));
+        let child = {
+            let done = Arc::clone(&done);
+            ropewalk::spawn(move || done.store(1, Ordering::Release))
+        };
+        while done.load(Ordering::Acquire) == 0 {
+            ropewalk::yield_now();
+        }
+        child.join().unwrap();
+    });
+}
+
+#[test]
+fn plain_threads_join_and_coroutines_join_deeply() {
+    fn tree(depth: u32) -> u64 {
+        if depth == 0 {
+            return 1;
+        }
+        let handles: Vec<_> = (0..3).map(|_| ropewalk::spawn(move || tree(depth - 1))).collect();
+        handles.into_iter().map(|handle| handle.join().unwrap()).sum()
+    }
+    watched(|| {
+        for workers in [1, 2, 8] {
+            assert_eq!(runtime(workers).spawn(|| tree(8)).join().unwrap(), 3u64.pow(8));
+        }
+    });
+}
+
+#[test]
+fn sleeping_takes_at_least_as_long_as_asked_and_others_run_meanwhile() {
+    on_workers(|| {
+        let began = Instant::now();
+        let sleepers: Vec<_> = (0..200)
+            .map(|n| ropewalk::spawn(move || ropewalk::sleep(Duration::from_millis(n % 20))))
+            .collect();
+        ropewalk::sleep(Duration::from_millis(20));
+        assert!(began.elapsed() >= Duration::from_millis(20));
+        sleepers.into_iter().for_each(|handle| handle.join().unwrap());
+    });
+}
+
+#[test]
+fn an_unpark_before_the_park_is_kept() {
+    on_workers(|| {
+        let handle = ropewalk::spawn(|| {
+            ropewalk::yield_now();
+            ropewalk::park();
+            ropewalk::park_timeout(Duration::ZERO)
+        });
+        handle.handle().unpark();
+        handle.handle().unpark();
+        assert!(!handle.join().unwrap());
+    });
+}
+
+#[test]
+fn a_cancelled_sleeper_unwinds_with_its_destructors() {
+    struct Note(Arc<AtomicUsize>);
+    impl Drop for Note {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    on_workers(|| {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let started = Arc::new(AtomicUsize::new(0));
+        let handles: Vec<_> = (0..50)
+            .map(|_| {
+                let (note, started) = (Note(Arc::clone(&dropped)), Arc::clone(&started));
+                ropewalk::spawn(move || {
+                    let _note = note;
+                    started.fetch_add(1, Ordering::Relaxed);
+                    ropewalk::sleep(Duration::from_secs(3600));
+                })
+            })
+            .collect();
+        while started.load(Ordering::Relaxed) < 25 {
+            ropewalk::yield_now();
+        }
+        handles.iter().for_each(ropewalk::JoinHandle::cancel);
+        for handle in handles {
+            assert!(handle.join().unwrap_err().is_cancelled());
+        }
+        assert_eq!(dropped.load(Ordering::Relaxed), 50);
+    });
+}
+
+#[test]
+fn a_shielded_wait_is_not_cancelled() {
+    on_workers(|| {
+        let handle = ropewalk::spawn(|| {
+            ropewalk::shield(|| ropewalk::sleep(Duration::from_millis(10)));
+            let reached = 1;
+            ropewalk::sleep(Duration::from_secs(3600));
+            reached
+        });
+        ropewalk::sleep(Duration::from_millis(2));
+        handle.cancel();
+        assert!(handle.join().unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn timeouts_nest_and_the_right_one_fires() {
+    let check = || {
+        let outer = ropewalk::timeout(Duration::from_secs(100), || {
+            let inner =
+                ropewalk::timeout(Duration::from_millis(3), || ropewalk::sleep(Duration::from_secs(50)));
+            assert!(inner.is_err());
+            7
+        });
+        assert_eq!(outer, Ok(7));
+        let outer = ropewalk::timeout(Duration::from_millis(3), || {
+            ropewalk::timeout(Duration::from_secs(100), || ropewalk::sleep(Duration::from_secs(50)))
+        });
+        assert!(outer.is_err());
+    };
+    on_workers(check);
+    watched(check);
+}
+
+#[test]
+fn scoped_coroutines_borrow_and_are_waited_for() {
+    on_workers(|| {
+        let mut numbers = [1u64; 64];
+        ropewalk::scope(|s| {
+            for number in &mut numbers {
+                s.spawn(move || {
+                    ropewalk::yield_now();
+                    *number += 1;
+                });
+            }
+        });
+        assert_eq!(numbers, [2; 64]);
+    });
+}
+
+#[test]
+fn locals_belong_to_their_coroutine() {
+    ropewalk::coroutine_local! {
+        static NAME: RefCell<String> = RefCell::new("none".into());
+        static COUNT: Cell<u32> = Cell::new(0);
+    }
+    on_workers(|| {
+        NAME.with_borrow_mut(|name| name.push_str(" yet"));
+        let other = ropewalk::spawn(|| {
+            COUNT.set(COUNT.get() + 1);
+            (NAME.with_borrow(String::clone), COUNT.get())
+        });
+        assert_eq!(other.join().unwrap(), ("none".to_owned(), 1));
+        assert_eq!(NAME.with_borrow(String::clone), "none yet");
+        NAME.with_borrow_mut(|name| name.truncate(4));
+    });
+}
+
+#[test]
+fn dropping_a_runtime_unwinds_what_waits() {
+    watched(|| {
+        for workers in [1, 2, 8] {
+            let live = Arc::new(());
+            let runtime = runtime(workers);
+            for _ in 0..100 {
+                let live = Arc::clone(&live);
+                drop(runtime.spawn(move || {
+                    let _live = live;
+                    ropewalk::park();
+                }));
+            }
+            drop(runtime);
+            assert_eq!(Arc::strong_count(&live), 1);
+        }
+    });
+}
+
+#[test]
+fn a_runtime_can_be_dropped_by_a_coroutine_of_another() {
+    watched(|| {
+        runtime(1).run(|| {
+            let inner = runtime(2);
+            let value = inner.run(|| 5);
+            drop(inner);
+            assert_eq!(value, 5);
+        });
+    });
+}
+
+#[test]
+fn bad_settings_are_errors_that_name_the_runtime() {
+    let error = Runtime::builder().name("zero").workers(0).build().unwrap_err();
+    assert!(error.to_string().contains("'zero'"), "{error}");
+    let error = Runtime::builder().name("flat").stack_size(0).build().unwrap_err();
+    assert!(error.to_string().contains("'flat'") && error.to_string().contains("KiB"), "{error}");
+    let error = ropewalk::Builder::new().name("huge").stack_size(usize::MAX).spawn(|| ()).unwrap_err();
+    assert!(error.to_string().contains("'huge'"), "{error}");
+}
+
+#[test]
+fn joining_oneself_panics_with_the_name() {
+    watched(|| {
+        let slot = Arc::new(std::sync::Mutex::new(None::<ropewalk::JoinHandle<()>>));
+        let own = Arc::clone(&slot);
+        let handle = ropewalk::Builder::new()
+            .name("ouroboros")
+            .spawn(move || {
+                ropewalk::park();
+                let handle = own.lock().unwrap().take().unwrap();
+                let payload =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handle.join())).unwrap_err();
+                let text = payload.downcast_ref::<String>().unwrap();
+                assert!(text.contains("ouroboros"), "{text}");
+            })
+            .unwrap();
+        let unparker = handle.handle();
+        let canceller = handle.canceller();
+        *slot.lock().unwrap() = Some(handle);
+        unparker.unpark();
+        while slot.lock().unwrap().is_some() {
+            std::thread::yield_now();
+        }
+        canceller.cancel();
+    });
+}
+
+#[test]
+fn a_join_handle_is_a_future() {
+    watched(|| {
+        let handle = ropewalk::spawn(|| {
+            ropewalk::sleep(Duration::from_millis(2));
+            9
+        });
+        assert_eq!(ropewalk::block_on(handle).unwrap(), 9);
+    });
+    on_workers(|| {
+        let handle = ropewalk::spawn(|| 9);
+        assert_eq!(ropewalk::block_on(async move { handle.await.unwrap() + 1 }), 10);
+    });
+}
+
+#[test]
+fn a_join_that_times_out_gives_the_handle_back() {
+    on_workers(|| {
+        let handle = ropewalk::spawn(ropewalk::park);
+        let Err(handle) = handle.join_timeout(Duration::from_millis(2)) else { panic!("it parks") };
+        handle.handle().unpark();
+        handle.join().unwrap();
+    });
+}
+
+#[test]
+fn metrics_count_what_has_happened() {
+    watched(|| {
+        let runtime = runtime(2);
+        runtime.run(|| {
+            let handles: Vec<_> = (0..10).map(|_| ropewalk::spawn(ropewalk::yield_now)).collect();
+            ropewalk::join_all(handles).into_iter().for_each(Result::unwrap);
+        });
+        let total = runtime.metrics().total;
+        assert_eq!(total.spawned, 11);
+        assert!(total.switches >= 22, "{total:?}");
+        assert_eq!(runtime.metrics().workers.len(), 2);
+    });
+}
