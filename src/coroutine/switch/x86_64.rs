@@ -8,7 +8,7 @@
 //! a side that does not run:        the first frame:
 //!   sp+16  rbp                       sp+16  entry
 //!   sp+8   rbx                       sp+8   arg
-//!   sp     where it goes on          sp     ropewalk_trampoline
+//!   sp     where it goes on          sp     trampoline
 //! ```
 //!
 //! `rdi` holds the address of the context word on both sides of a switch, `rsi` what `exchange` returns.
@@ -19,7 +19,7 @@
 //!
 //! Source of the idea to declare instead of save: corosensei.
 
-use core::arch::{asm, global_asm};
+use core::arch::{asm, naked_asm};
 
 use super::{Entry, Raw, SavedRegisters, Switch};
 
@@ -31,37 +31,32 @@ impl Switch for Assembly {
     const NAME: &'static str = "assembly";
 }
 
-global_asm!(
-    ".pushsection .text.ropewalk_trampoline,\"ax\",@progbits",
-    ".hidden ropewalk_trampoline",
-    ".type ropewalk_trampoline,@function",
-    "ropewalk_trampoline:",
-    ".cfi_startproc",
-    // DW_CFA_def_cfa_expression: DW_OP_breg3 (rbx) +0, DW_OP_deref, DW_OP_plus_uconst 24.
-    ".cfi_escape 0x0f, 5, 0x73, 0, 0x06, 0x23, 24",
-    ".cfi_offset rip, -24",
-    ".cfi_offset rbx, -16",
-    ".cfi_offset rbp, -8",
-    "pop rax",      // arg
-    "pop rcx",      // entry
-    "mov rbx, rdi", // the context word, kept through the call
-    "mov rdi, rax",
-    "mov rax, [rbx]",
-    "lea rbp, [rax + 16]", // a frame-pointer walk goes on at the resumer's saved rbp
-    "call rcx",
-    "mov rsp, [rbx]", // finished: to the resumer, for good
-    "mov rdi, rbx",
-    "mov esi, 1",
-    "pop rax",
-    "jmp rax",
-    "ud2",
-    ".cfi_endproc",
-    ".size ropewalk_trampoline, . - ropewalk_trampoline",
-    ".popsection",
-);
-
-unsafe extern "C" {
-    fn ropewalk_trampoline();
+/// Where a new coroutine begins: `rdi` is the address of its context word, and `arg` and `entry` lie
+/// on its stack.
+#[unsafe(naked)]
+unsafe extern "C" fn trampoline() {
+    naked_asm!(
+        ".cfi_startproc",
+        // DW_CFA_def_cfa_expression: DW_OP_breg3 (rbx) +0, DW_OP_deref, DW_OP_plus_uconst 24.
+        ".cfi_escape 0x0f, 5, 0x73, 0, 0x06, 0x23, 24",
+        ".cfi_offset rip, -24",
+        ".cfi_offset rbx, -16",
+        ".cfi_offset rbp, -8",
+        "pop rax",      // arg
+        "pop rcx",      // entry
+        "mov rbx, rdi", // the context word, kept through the call
+        "mov rdi, rax",
+        "mov rax, [rbx]",
+        "lea rbp, [rax + 16]", // a frame-pointer walk goes on at the resumer's saved rbp
+        "call rcx",
+        "mov rsp, [rbx]", // finished: to the resumer, for good
+        "mov rdi, rbx",
+        "mov esi, 1",
+        "pop rax",
+        "jmp rax",
+        "ud2",
+        ".cfi_endproc",
+    )
 }
 
 impl Raw for Assembly {
@@ -70,8 +65,7 @@ impl Raw for Assembly {
     unsafe fn first(top: *mut u8, _bottom: *mut u8, entry: Entry, arg: *mut ()) -> *mut usize {
         // Five words below the top: after the trampoline's three pops `rsp` is 16-byte aligned.
         let sp = top.cast::<usize>().wrapping_sub(5);
-        let frame =
-            [ropewalk_trampoline as *const () as usize, arg.expose_provenance(), entry as usize, 0, 0];
+        let frame = [trampoline as *const () as usize, arg.expose_provenance(), entry as usize, 0, 0];
         // SAFETY: the caller gives a writable, unused stack, far larger than five words.
         unsafe { sp.cast::<[usize; 5]>().write(frame) };
         sp
