@@ -10,6 +10,8 @@ pub mod deque;
 #[cfg(not(loom))]
 pub(crate) mod lock;
 #[doc(hidden)]
+pub mod owner_word;
+#[doc(hidden)]
 pub mod ticket;
 #[cfg(not(loom))]
 #[doc(hidden)]

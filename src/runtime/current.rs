@@ -40,7 +40,7 @@ impl Handle {
 
     fn of_thread() -> Self {
         let name = thread::current().name().map(Arc::from);
-        Self { id: id::next(), name, permit: Arc::default() }
+        Self { id: NUMBER.with(|number| *number), name, permit: Arc::default() }
     }
 
     /// The number; coroutines and threads share one sequence, and no number is used twice.
@@ -66,6 +66,8 @@ impl fmt::Debug for Handle {
 }
 
 thread_local! {
+    /// A plain thread's number. Without a destructor, so it is there as long as the thread.
+    static NUMBER: u64 = id::next();
     static OWN: RefCell<Option<Handle>> = const { RefCell::new(None) };
 }
 
@@ -171,4 +173,13 @@ pub fn sleep_until(deadline: Instant) {
 pub fn shield<T>(f: impl FnOnce() -> T) -> T {
     let _shield = Shield::new();
     f()
+}
+
+/// The number of the calling coroutine or thread.
+pub(crate) fn current_number() -> u64 {
+    match task() {
+        // SAFETY: the task that runs is alive.
+        Some(task) => unsafe { task.as_ref() }.id,
+        None => NUMBER.with(|number| *number),
+    }
 }

@@ -33,10 +33,13 @@ mod task;
 mod timeout;
 mod timers;
 mod unwinding;
+pub(crate) mod wait_queue;
+pub(crate) mod who;
 mod worker;
 
 pub use block_on::block_on;
 pub use builder::{Runtime, RuntimeBuilder};
+pub(crate) use current::current_number;
 pub use current::{
     Handle, current, is_coroutine, park, park_deadline, park_timeout, shield, sleep, sleep_until, yield_now,
 };

@@ -178,6 +178,11 @@ impl Claimed {
     }
 }
 
+/// Tells whether a deadline will end the calling party's next wait, whatever that says itself.
+pub(crate) fn has_deadline() -> bool {
+    party::with_current(|party| party.shields.get() == 0 && party.scopes.earliest().is_some())
+}
+
 /// Suspends the calling party until its wait ends, and tells how.
 ///
 /// A coroutine gives its worker to others; a plain thread sleeps in the kernel. The earliest

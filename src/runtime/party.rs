@@ -77,14 +77,15 @@ thread_local! {
     static OWN: OwnParty = OwnParty(ThreadParty::make());
 }
 
-/// Ids of living threads.
-static THREADS: Lock<Slab<()>> = Lock::new(Slab::new());
+/// Names of living threads, by the lower bits of their ids.
+static THREADS: Lock<Slab<Option<String>>> = Lock::new(Slab::new());
 
 struct ThreadParty;
 
 impl ThreadParty {
     fn make() -> *mut Party {
-        let index = THREADS.lock().insert(());
+        let name = std::thread::current().name().map(str::to_owned);
+        let index = THREADS.lock().insert(name);
         let id = THREAD | u32::try_from(index).expect("fewer than 2^29 threads");
         Box::into_raw(Box::new(Party::new(id)))
     }
@@ -140,6 +141,15 @@ fn register_thread() -> NonNull<Party> {
     let party = OWN.try_with(|own| own.0).unwrap_or_else(|_| ThreadParty::make());
     CURRENT.set(party);
     NonNull::new(party).expect("a box is never null")
+}
+
+/// What people call the thread with this id, while it lives.
+pub(crate) fn thread_name(id: u32) -> String {
+    let number = id & !THREAD;
+    match THREADS.lock().get(number as usize) {
+        Some(Some(name)) => format!("thread '{name}' (#{number})"),
+        _ => format!("thread #{number}"),
+    }
 }
 
 /// Makes `party` the current one of this thread and returns the one before.

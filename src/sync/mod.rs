@@ -1,1 +1,32 @@
-//! (being built)
+//! The futex, and the whole family of locks on it.
+//!
+//! Coroutines and plain threads mix freely on every one: a waiting coroutine leaves its worker to
+//! others, a waiting thread sleeps in the kernel. There is no poisoning; guards unlock when they are
+//! dropped by a panic or a cancellation.
+//!
+//! Reading order: `futex`, `raw_mutex` (the word and who waits), `mutex`; the others are variations.
+
+mod barrier;
+mod condvar;
+mod deadlock;
+mod event;
+pub mod futex;
+mod mutex;
+mod once;
+mod raw_mutex;
+mod raw_rw_lock;
+mod reentrant;
+mod rw_lock;
+mod semaphore;
+mod wait_group;
+
+pub use barrier::{Barrier, BarrierWaitResult, BrokenBarrier};
+pub use condvar::Condvar;
+pub use event::Event;
+pub use mutex::{Mutex, MutexGuard};
+pub use once::{Lazy, Once, OnceCell};
+pub use raw_mutex::{NotOwner, RawMutex};
+pub use reentrant::{ReentrantGuard, ReentrantMutex};
+pub use rw_lock::{ReadGuard, RwLock, WriteGuard};
+pub use semaphore::{Permit, Semaphore, TooManyReleases};
+pub use wait_group::WaitGroup;

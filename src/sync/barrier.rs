@@ -1,0 +1,170 @@
+//! A meeting point for a fixed number of parties.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::time::Duration;
+use std::time::Instant;
+
+use crate::runtime::far;
+use crate::runtime::park::{Claimed, Outcome, Reason, raise_cancelled};
+use crate::runtime::wait_queue::{How, WaitQueue};
+
+/// Lets parties go on only when all of them have come; then begins anew.
+///
+/// A party that gives up (deadline, cancellation) breaks the barrier for all, as in Python: the others
+/// would wait for ever.
+///
+/// # Examples
+/// ```
+/// use ropewalk::sync::Barrier;
+///
+/// let barrier = Barrier::new(3);
+/// let leaders: usize = ropewalk::scope(|s| {
+///     let parties: Vec<_> = (0..3).map(|_| s.spawn(|| barrier.wait().unwrap())).collect();
+///     parties.into_iter().map(|p| usize::from(p.join().unwrap().is_leader())).sum()
+/// });
+/// assert_eq!(leaders, 1);
+/// ```
+#[derive(Debug)]
+pub struct Barrier {
+    parties: usize,
+    state: WaitQueue<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: usize,
+    /// Rounds that have ended well; a waiter that finds its round among them was let through.
+    round: u64,
+    broken: bool,
+}
+
+/// One party has come through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarrierWaitResult {
+    leader: bool,
+}
+
+impl BarrierWaitResult {
+    /// True for the one that came last.
+    pub fn is_leader(&self) -> bool {
+        self.leader
+    }
+}
+
+/// A party has given up, or somebody called [`Barrier::abort`]; [`Barrier::reset`] begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokenBarrier;
+
+impl fmt::Display for BrokenBarrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the barrier is broken: a party has given up; reset it to begin anew")
+    }
+}
+
+impl core::error::Error for BrokenBarrier {}
+
+impl Barrier {
+    /// Makes a barrier for that many parties; 0 and 1 let everybody through.
+    pub const fn new(parties: usize) -> Self {
+        Self { parties, state: WaitQueue::new(State { waiting: 0, round: 0, broken: false }) }
+    }
+
+    /// Waits until all parties have come. A cancellation point; a cancelled party breaks the barrier.
+    ///
+    /// # Errors
+    /// [`BrokenBarrier`] if another party has given up.
+    pub fn wait(&self) -> Result<BarrierWaitResult, BrokenBarrier> {
+        self.wait_until(None)
+    }
+
+    /// As [`wait`](Self::wait), but no longer than `limit`.
+    ///
+    /// # Errors
+    /// [`BrokenBarrier`] if another party has given up, or this one after `limit`.
+    pub fn wait_timeout(&self, limit: Duration) -> Result<BarrierWaitResult, BrokenBarrier> {
+        self.wait_until(Some(far::after(limit)))
+    }
+
+    /// As [`wait`](Self::wait), but no longer than until `deadline`.
+    ///
+    /// # Errors
+    /// As for [`wait_timeout`](Self::wait_timeout).
+    pub fn wait_deadline(&self, deadline: Instant) -> Result<BarrierWaitResult, BrokenBarrier> {
+        self.wait_until(Some(deadline))
+    }
+
+    fn wait_until(&self, deadline: Option<Instant>) -> Result<BarrierWaitResult, BrokenBarrier> {
+        let (mut round, mut broken) = (0, false);
+        let mut woken = Vec::new();
+        let outcome = self.state.wait_if(How::new(Reason::Lock, deadline), |state, waiters| {
+            (round, broken) = (state.round, state.broken);
+            if !broken && state.waiting + 1 < self.parties {
+                state.waiting += 1;
+                return true;
+            }
+            if !broken {
+                // The last one: the next round begins before anybody of it can come.
+                (state.waiting, state.round) = (0, round + 1);
+                woken.extend(core::iter::from_fn(|| waiters.claim_first()));
+            }
+            false
+        });
+        match outcome {
+            None if broken => Err(BrokenBarrier),
+            None => {
+                woken.into_iter().for_each(Claimed::wake);
+                Ok(BarrierWaitResult { leader: true })
+            }
+            Some(Outcome::Notified) => {
+                let through = self.state.with(|state, _| state.round != round);
+                if through { Ok(BarrierWaitResult { leader: false }) } else { Err(BrokenBarrier) }
+            }
+            Some(other) => {
+                let through = self.state.with(|state, _| state.round != round);
+                if !through {
+                    self.abort();
+                }
+                match other {
+                    Outcome::Cancelled => raise_cancelled(),
+                    _ if through => Ok(BarrierWaitResult { leader: false }),
+                    _ => Err(BrokenBarrier),
+                }
+            }
+        }
+    }
+
+    fn release(&self, change: impl FnOnce(&mut State)) {
+        let woken: Vec<Claimed> = self.state.with(|state, waiters| {
+            change(state);
+            core::iter::from_fn(|| waiters.claim_first()).collect()
+        });
+        woken.into_iter().for_each(Claimed::wake);
+    }
+
+    /// Breaks the barrier: all who wait, and all who come, get an error. Never waits.
+    pub fn abort(&self) {
+        self.release(|state| {
+            state.broken = true;
+            state.waiting = 0;
+        });
+    }
+
+    /// Begins anew; those who wait now get an error. Never waits.
+    pub fn reset(&self) {
+        self.release(|state| {
+            state.broken = false;
+            state.waiting = 0;
+        });
+    }
+
+    /// Tells whether the barrier is broken.
+    pub fn is_broken(&self) -> bool {
+        self.state.with(|state, _| state.broken)
+    }
+
+    /// How many parties wait now.
+    pub fn waiting(&self) -> usize {
+        self.state.with(|state, _| state.waiting)
+    }
+}

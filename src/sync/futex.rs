@@ -1,0 +1,86 @@
+//! The futex: wait while a word has a value, wake those who wait for a word.
+//!
+//! The kernel's idea in user space, for coroutines and plain threads alike: a table of wait queues,
+//! found by the word's address. Waiting allocates nothing, and waking a coroutine of the same worker is
+//! no kernel call. An address may be used anew while somebody waits for the old word there; then wakes
+//! may be spurious, as they always may.
+//!
+//! Source: Franke, Russell, Kirkwood, "Fuss, futexes and furwocks", OLS 2002.
+#![forbid(unsafe_code)]
+
+use core::ptr;
+use core::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use crate::runtime::park::{Outcome, Reason, raise_cancelled};
+use crate::runtime::wait_queue::{How, WaitQueue};
+
+const SHARDS: usize = 1024;
+
+/// On cache lines of its own.
+#[repr(align(128))]
+#[derive(Debug)]
+struct Shard(WaitQueue<()>);
+
+static TABLE: [Shard; SHARDS] = [const { Shard(WaitQueue::new(())) }; SHARDS];
+
+/// The queue for an address.
+pub(super) fn shard(address: usize) -> &'static WaitQueue<()> {
+    // Fibonacci hashing: the upper bits of the product are well mixed.
+    let mixed = (address as u64 >> 2).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    &TABLE[(mixed >> 54) as usize % SHARDS].0
+}
+
+/// How a [`wait`] has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// Somebody called [`wake`].
+    Woken,
+    /// The word had another value, so there was no wait.
+    Changed,
+    /// The deadline came first.
+    TimedOut,
+}
+
+/// Waits while `*word == expected`, until woken, and at most until `deadline`. A cancellation point.
+///
+/// The comparison and the beginning of the wait are one step for [`wake`]: a wake after a change of the
+/// word is not missed.
+///
+/// # Examples
+/// ```
+/// use ropewalk::sync::futex::{self, Waited};
+/// use std::sync::atomic::AtomicU32;
+///
+/// let word = AtomicU32::new(1);
+/// assert_eq!(futex::wait(&word, 0, None), Waited::Changed);
+/// assert_eq!(futex::wake(&word, 1), 0);
+/// ```
+pub fn wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Waited {
+    let address = ptr::from_ref(word).addr();
+    let how = How { key: address, ..How::new(Reason::Futex, deadline) };
+    // SeqCst: no weaker than what the kernel's futex gives.
+    match shard(address).wait_if(how, |(), _| word.load(Ordering::SeqCst) == expected) {
+        None => Waited::Changed,
+        Some(Outcome::Notified) => Waited::Woken,
+        Some(Outcome::TimedOut) => Waited::TimedOut,
+        Some(Outcome::Cancelled) => raise_cancelled(),
+    }
+}
+
+/// Wakes up to `count` of those who wait for `word`, the oldest first, and tells how many.
+pub fn wake(word: &AtomicU32, count: usize) -> usize {
+    wake_address(ptr::from_ref(word).addr(), count)
+}
+
+/// As [`wake`]. The address is only a key.
+pub(super) fn wake_address(address: usize, count: usize) -> usize {
+    let queue = shard(address);
+    let mut woken = 0;
+    while woken < count {
+        let Some(claimed) = queue.with(|(), list| list.claim(|seen| seen.key == address)) else { break };
+        claimed.wake();
+        woken += 1;
+    }
+    woken
+}

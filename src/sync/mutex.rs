@@ -1,0 +1,164 @@
+//! The mutex with a value, and its guard.
+
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+use core::time::Duration;
+use std::time::Instant;
+
+use super::raw_mutex::RawMutex;
+
+/// A value that one party at a time may touch: coroutines and plain threads alike.
+///
+/// A waiting coroutine leaves its worker to others; a plain thread sleeps in the kernel. There is no
+/// poisoning: a guard that is dropped by a panic or a cancellation unlocks. 4 bytes beside the value.
+///
+/// # Examples
+/// ```
+/// use ropewalk::sync::Mutex;
+///
+/// static TOTAL: Mutex<u64> = Mutex::new(0);
+/// ropewalk::scope(|s| {
+///     for n in 1..=10 {
+///         s.spawn(move || *TOTAL.lock() += n);
+///     }
+/// });
+/// assert_eq!(*TOTAL.lock(), 55);
+/// ```
+#[derive(Default)]
+pub struct Mutex<T: ?Sized> {
+    raw: RawMutex,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: one party at a time reaches the value, so sharing needs only `T: Send`.
+unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
+// SAFETY: the mutex owns its value.
+unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
+
+impl<T> Mutex<T> {
+    /// Makes a free mutex around `value`.
+    pub const fn new(value: T) -> Self {
+        Self { raw: RawMutex::new(), value: UnsafeCell::new(value) }
+    }
+
+    /// Gives the value back.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+}
+
+impl<T: ?Sized> Mutex<T> {
+    /// Waits for the lock. A cancellation point if it has to wait.
+    ///
+    /// # Panics
+    /// If this wait closes a cycle of owners who wait for each other, itself included.
+    #[inline]
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.raw.acquire();
+        MutexGuard { mutex: self, not_send: PhantomData }
+    }
+
+    /// Takes the lock if it is free. Never waits.
+    #[inline]
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.raw.try_acquire().then_some(MutexGuard { mutex: self, not_send: PhantomData })
+    }
+
+    /// As [`lock`](Self::lock), but waits no longer than `limit`.
+    pub fn lock_timeout(&self, limit: Duration) -> Option<MutexGuard<'_, T>> {
+        self.raw.acquire_timeout(limit).then(|| MutexGuard { mutex: self, not_send: PhantomData })
+    }
+
+    /// As [`lock`](Self::lock), but waits no longer than until `deadline`.
+    pub fn lock_deadline(&self, deadline: Instant) -> Option<MutexGuard<'_, T>> {
+        self.raw.acquire_deadline(deadline).then(|| MutexGuard { mutex: self, not_send: PhantomData })
+    }
+
+    /// The value, which nobody else can reach.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+
+    /// Tells whether anybody holds the lock now.
+    pub fn is_locked(&self) -> bool {
+        self.raw.is_held()
+    }
+}
+
+impl<T> From<T> for Mutex<T> {
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Mutex");
+        match self.try_lock() {
+            Some(guard) => debug.field("value", &&*guard).finish(),
+            None => debug.field("value", &format_args!("<locked>")).finish(),
+        }
+    }
+}
+
+/// The right to the value; gives it back when dropped. Stays with the party that locked.
+#[must_use = "the lock is given back when the guard is dropped"]
+pub struct MutexGuard<'a, T: ?Sized> {
+    mutex: &'a Mutex<T>,
+    /// The word holds the locking party's id, so the guard stays on its thread.
+    not_send: PhantomData<*const ()>,
+}
+
+// SAFETY: a shared guard gives out `&T` only.
+unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
+
+impl<'a, T: ?Sized> MutexGuard<'a, T> {
+    /// The mutex it belongs to.
+    pub(super) fn mutex(&self) -> &'a Mutex<T> {
+        self.mutex
+    }
+}
+
+impl<T: ?Sized> Mutex<T> {
+    pub(super) fn raw(&self) -> &RawMutex {
+        &self.raw
+    }
+}
+
+impl<T: ?Sized> Deref for MutexGuard<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the guard exists only while its party holds the lock.
+        unsafe { &*self.mutex.value.get() }
+    }
+}
+
+impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in `deref`, and `&mut self` rules out another borrow through this guard.
+        unsafe { &mut *self.mutex.value.get() }
+    }
+}
+
+impl<T: ?Sized> Drop for MutexGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.mutex.raw.unlock();
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for MutexGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
