@@ -12,6 +12,8 @@ pub(crate) mod lock;
 #[doc(hidden)]
 pub mod owner_word;
 #[doc(hidden)]
+pub mod ring;
+#[doc(hidden)]
 pub mod ticket;
 #[cfg(not(loom))]
 #[doc(hidden)]

@@ -1,1 +1,61 @@
-//! (being built)
+//! Queues with the verbs of Python's `queue`: put, get, task_done, join.
+//!
+//! Coroutines and plain threads mix freely on both sides. Values keep their order; a wait that is
+//! cancelled or times out takes no value with it. Errors give the value back.
+//!
+//! Reading order: `base::ring`, `gate` (how one side waits), `core`, then the queues.
+
+pub(crate) mod buffer;
+pub(crate) mod core;
+mod error;
+pub(crate) mod gate;
+mod tasks;
+
+pub use error::{Closed, GetError, PutError};
+
+use buffer::{Fifo, Lifo, Ordered};
+
+tasks::queue! {
+    /// First in, first out. Bounded, on a ring allocated once; or unbounded.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::queue::Queue;
+    ///
+    /// let queue = Queue::bounded(2);
+    /// ropewalk::scope(|s| {
+    ///     s.spawn(|| {
+    ///         (1..=10).for_each(|n| queue.put(n).unwrap());
+    ///         queue.close();
+    ///     });
+    ///     assert_eq!(queue.iter().sum::<i32>(), 55);
+    /// });
+    /// ```
+    Queue<T: Send>, Fifo<T>, |capacity| Fifo::new(capacity)
+}
+
+tasks::queue! {
+    /// Last in, first out.
+    ///
+    /// # Examples
+    /// ```
+    /// let queue = ropewalk::queue::LifoQueue::unbounded();
+    /// (1..=3).for_each(|n| queue.put(n).unwrap());
+    /// queue.close();
+    /// assert_eq!(queue.iter().collect::<Vec<_>>(), [3, 2, 1]);
+    /// ```
+    LifoQueue<T: Send>, Lifo<T>, |capacity| Lifo::new(capacity)
+}
+
+tasks::queue! {
+    /// The smallest first; first in, first out among equals.
+    ///
+    /// # Examples
+    /// ```
+    /// let queue = ropewalk::queue::PriorityQueue::unbounded();
+    /// [3, 1, 2].into_iter().for_each(|n| queue.put(n).unwrap());
+    /// queue.close();
+    /// assert_eq!(queue.iter().collect::<Vec<_>>(), [1, 2, 3]);
+    /// ```
+    PriorityQueue<T: Send + Ord>, Ordered<T>, |capacity| Ordered::new(capacity)
+}

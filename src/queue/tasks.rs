@@ -1,0 +1,221 @@
+//! The public queues: one set of verbs over three buffers, with open tasks counted.
+#![forbid(unsafe_code)]
+
+use super::core::{GetFailed, PutFailed};
+use super::error::{GetError, PutError};
+
+impl<T> From<PutFailed<T>> for PutError<T> {
+    fn from(failed: PutFailed<T>) -> Self {
+        match failed {
+            PutFailed::Full(value) => Self::Full(value),
+            PutFailed::Closed(value) => Self::Closed(value),
+        }
+    }
+}
+
+impl From<GetFailed> for GetError {
+    fn from(failed: GetFailed) -> Self {
+        match failed {
+            GetFailed::Empty => Self::Empty,
+            GetFailed::Closed => Self::Closed,
+        }
+    }
+}
+
+macro_rules! queue {
+    ($(#[$doc:meta])* $name:ident<T: $bound:ident $(+ $more:ident)?>, $buffer:ty, $make:expr) => {
+        $(#[$doc])*
+        pub struct $name<T> {
+            core: $crate::queue::core::Core<$buffer>,
+            tasks: $crate::sync::WaitGroup,
+        }
+
+        impl<T: $bound $(+ $more)?> $name<T> {
+            fn with(capacity: Option<usize>) -> Self {
+                let make: fn(Option<usize>) -> $buffer = $make;
+                Self { core: $crate::queue::core::Core::new(make(capacity)), tasks: $crate::sync::WaitGroup::new() }
+            }
+
+            /// Makes a queue for at most `capacity` values.
+            ///
+            /// # Panics
+            /// If the capacity is zero: nothing could ever be put. A channel of capacity zero hands over
+            /// directly.
+            pub fn bounded(capacity: usize) -> Self {
+                assert!(
+                    capacity > 0,
+                    concat!("a ", stringify!($name), " of capacity 0 could never take a value; use at least 1, or ropewalk::channel::bounded(0)")
+                );
+                Self::with(Some(capacity))
+            }
+
+            /// Makes a queue that is never full.
+            pub fn unbounded() -> Self {
+                Self::with(None)
+            }
+
+            /// Puts a value; waits while the queue is full. A cancellation point if it has to wait.
+            ///
+            /// # Errors
+            /// The value, if the queue is closed.
+            pub fn put(&self, value: T) -> Result<(), $crate::queue::Closed<T>> {
+                self.count(|core| core.put(value, None))
+                    .map_err(|error| $crate::queue::Closed(error.into_inner()))
+            }
+
+            /// Puts a value if there is room. Never waits.
+            ///
+            /// # Errors
+            /// The value, if the queue is full or closed.
+            pub fn try_put(&self, value: T) -> Result<(), $crate::queue::PutError<T>> {
+                self.count(|core| core.try_put(value))
+            }
+
+            /// As `put`, but waits no longer than `limit`.
+            ///
+            /// # Errors
+            /// The value, if the queue stays full or is closed.
+            pub fn put_timeout(&self, value: T, limit: ::core::time::Duration) -> Result<(), $crate::queue::PutError<T>> {
+                self.put_deadline(value, $crate::runtime::far::after(limit))
+            }
+
+            /// As `put`, but waits no longer than until `deadline`.
+            ///
+            /// # Errors
+            /// The value, if the queue stays full or is closed.
+            pub fn put_deadline(&self, value: T, deadline: std::time::Instant) -> Result<(), $crate::queue::PutError<T>> {
+                self.count(|core| core.put(value, Some(deadline)))
+            }
+
+            /// Counts the task before its value can be seen, and uncounts it if it was not put.
+            fn count(
+                &self,
+                put: impl FnOnce(&$crate::queue::core::Core<$buffer>) -> Result<(), $crate::queue::core::PutFailed<T>>,
+            ) -> Result<(), $crate::queue::PutError<T>> {
+                struct Uncount<'a>(Option<&'a $crate::sync::WaitGroup>);
+                impl Drop for Uncount<'_> {
+                    fn drop(&mut self) {
+                        if let Some(tasks) = self.0 {
+                            tasks.done();
+                        }
+                    }
+                }
+                self.tasks.add(1);
+                // A cancelled put unwinds through here.
+                let mut uncount = Uncount(Some(&self.tasks));
+                put(&self.core)?;
+                uncount.0 = None;
+                Ok(())
+            }
+
+            /// Takes the next value; waits while the queue is empty. A cancellation point if it has to wait.
+            ///
+            /// # Errors
+            /// `Closed`, if the queue is closed and drained.
+            pub fn get(&self) -> Result<T, $crate::queue::GetError> {
+                Ok(self.core.get(None)?)
+            }
+
+            /// Takes the next value if there is one. Never waits.
+            ///
+            /// # Errors
+            /// `Empty`, or `Closed` if the queue is closed and drained.
+            pub fn try_get(&self) -> Result<T, $crate::queue::GetError> {
+                Ok(self.core.try_get()?)
+            }
+
+            /// As `get`, but waits no longer than `limit`.
+            ///
+            /// # Errors
+            /// `Empty`, if the queue stays so; `Closed`, if it is closed and drained.
+            pub fn get_timeout(&self, limit: ::core::time::Duration) -> Result<T, $crate::queue::GetError> {
+                self.get_deadline($crate::runtime::far::after(limit))
+            }
+
+            /// As `get`, but waits no longer than until `deadline`.
+            ///
+            /// # Errors
+            /// `Empty`, if the queue stays so; `Closed`, if it is closed and drained.
+            pub fn get_deadline(&self, deadline: std::time::Instant) -> Result<T, $crate::queue::GetError> {
+                Ok(self.core.get(Some(deadline))?)
+            }
+
+            /// How many values wait.
+            pub fn len(&self) -> usize {
+                $crate::queue::buffer::Buffer::len(&self.core.buffer)
+            }
+
+            /// Tells whether no value waits.
+            pub fn is_empty(&self) -> bool {
+                $crate::queue::buffer::Buffer::is_empty(&self.core.buffer)
+            }
+
+            /// Tells whether a put would have to wait.
+            pub fn is_full(&self) -> bool {
+                $crate::queue::buffer::Buffer::is_full(&self.core.buffer)
+            }
+
+            /// How many values fit; `None` without bound.
+            pub fn capacity(&self) -> Option<usize> {
+                $crate::queue::buffer::Buffer::capacity(&self.core.buffer)
+            }
+
+            /// Lets nothing more in: what is there can still be got, then `get` says `Closed`. Never waits.
+            pub fn close(&self) {
+                self.core.close();
+            }
+
+            /// Closes, and gives back all values that were not got, their tasks counted as done. Never waits.
+            pub fn close_now(&self) -> Vec<T> {
+                self.core.close();
+                let left = self.core.drain();
+                left.iter().for_each(|_| self.tasks.done());
+                left
+            }
+
+            /// Tells whether the queue is closed.
+            pub fn is_closed(&self) -> bool {
+                $crate::queue::buffer::Buffer::is_closed(&self.core.buffer)
+            }
+
+            /// Says that a value which was got has been worked on. Never waits.
+            ///
+            /// # Panics
+            /// If that was said more often than values were put.
+            pub fn task_done(&self) {
+                assert!(
+                    self.tasks.count() > 0,
+                    concat!(stringify!($name), "::task_done was called more often than values were put")
+                );
+                self.tasks.done();
+            }
+
+            /// How many values were put and not yet said to be done.
+            pub fn unfinished_tasks(&self) -> usize {
+                self.tasks.count()
+            }
+
+            /// Waits until every value that was put has been said to be done. A cancellation point.
+            pub fn join(&self) {
+                self.tasks.wait();
+            }
+
+            /// As `join`, but waits no longer than `limit`. False if that came first.
+            pub fn join_timeout(&self, limit: ::core::time::Duration) -> bool {
+                self.tasks.wait_timeout(limit)
+            }
+
+            /// Takes values, waiting for each, until the queue is closed and drained.
+            pub fn iter(&self) -> impl Iterator<Item = T> {
+                ::core::iter::from_fn(|| self.get().ok())
+            }
+        }
+
+        impl<T: $bound $(+ $more)?> ::core::fmt::Debug for $name<T> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                f.debug_struct(stringify!($name)).field("len", &self.len()).field("closed", &self.is_closed()).finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(super) use queue;

@@ -1,0 +1,207 @@
+//! Queues: order, bounds, closing, tasks, and nothing lost.
+#![allow(missing_docs, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::{on_workers, runtime, watched};
+use ropewalk::queue::{GetError, LifoQueue, PriorityQueue, PutError, Queue};
+
+#[test]
+fn values_keep_their_order_through_a_small_queue() {
+    for capacity in [1, 2, 3, 128] {
+        on_workers(move || {
+            let queue = Arc::new(Queue::bounded(capacity));
+            let producer = {
+                let queue = Arc::clone(&queue);
+                ropewalk::spawn(move || {
+                    (0..2_000).for_each(|n| queue.put(n).unwrap());
+                    queue.close();
+                })
+            };
+            assert!(queue.iter().eq(0..2_000));
+            producer.join().unwrap();
+            assert_eq!(queue.get(), Err(GetError::Closed));
+        });
+    }
+}
+
+#[test]
+fn every_value_arrives_once_between_threads_and_coroutines() {
+    for workers in [1, 2, 8] {
+        watched(move || {
+            let runtime = runtime(workers);
+            let queue = Arc::new(Queue::bounded(5));
+            let sum = Arc::new(AtomicUsize::new(0));
+            let getters: Vec<_> = (0..3)
+                .map(|_| {
+                    let (queue, sum) = (Arc::clone(&queue), Arc::clone(&sum));
+                    runtime.spawn(move || {
+                        for n in queue.iter() {
+                            sum.fetch_add(n, Ordering::Relaxed);
+                            queue.task_done();
+                        }
+                    })
+                })
+                .collect();
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| (1..=1_000).for_each(|n| queue.put(n).unwrap()));
+                }
+            });
+            queue.join();
+            assert_eq!(queue.unfinished_tasks(), 0);
+            queue.close();
+            getters.into_iter().for_each(|getter| getter.join().unwrap());
+            assert_eq!(sum.load(Ordering::Relaxed), 3 * 500_500);
+        });
+    }
+}
+
+#[test]
+fn errors_give_the_value_back() {
+    let queue = Queue::bounded(1);
+    queue.put("a").unwrap();
+    assert!(queue.is_full() && queue.capacity() == Some(1));
+    assert_eq!(queue.try_put("b"), Err(PutError::Full("b")));
+    assert_eq!(queue.put_timeout("c", Duration::from_millis(1)), Err(PutError::Full("c")));
+    queue.close();
+    assert_eq!(queue.try_put("d").unwrap_err().into_inner(), "d");
+    assert_eq!(queue.put("e").unwrap_err().0, "e");
+    assert_eq!(queue.get(), Ok("a"));
+    assert_eq!(queue.try_get(), Err(GetError::Closed));
+    assert_eq!(queue.unfinished_tasks(), 1);
+}
+
+#[test]
+fn close_now_returns_what_was_left_and_frees_the_joiner() {
+    let queue = Queue::unbounded();
+    (0..5).for_each(|n| queue.put(n).unwrap());
+    assert_eq!(queue.close_now(), [0, 1, 2, 3, 4]);
+    queue.join();
+    assert_eq!(queue.get_timeout(Duration::from_secs(1)), Err(GetError::Closed));
+}
+
+#[test]
+fn closing_wakes_both_sides() {
+    on_workers(|| {
+        let full = Arc::new(Queue::bounded(1));
+        full.put(0).unwrap();
+        let empty = Arc::new(Queue::<i32>::bounded(1));
+        let putter = {
+            let full = Arc::clone(&full);
+            ropewalk::spawn(move || full.put(1).is_err())
+        };
+        let getter = {
+            let empty = Arc::clone(&empty);
+            ropewalk::spawn(move || empty.get().is_err())
+        };
+        ropewalk::sleep(Duration::from_millis(1));
+        full.close();
+        empty.close();
+        assert!(putter.join().unwrap() && getter.join().unwrap());
+    });
+}
+
+#[test]
+fn a_cancelled_getter_takes_no_value_and_a_cancelled_putter_leaves_none() {
+    on_workers(|| {
+        let queue = Arc::new(Queue::bounded(1));
+        for round in 0..200 {
+            let getter = {
+                let queue = Arc::clone(&queue);
+                ropewalk::spawn(move || queue.get().unwrap())
+            };
+            if round % 2 == 0 {
+                ropewalk::yield_now();
+            }
+            getter.cancel();
+            queue.put(round).unwrap();
+            match getter.join() {
+                Ok(value) => assert_eq!(value, round),
+                Err(_) => assert_eq!(queue.try_get(), Ok(round)),
+            }
+            queue.task_done();
+            assert!(queue.is_empty());
+        }
+        queue.put(1).unwrap();
+        let putter = {
+            let queue = Arc::clone(&queue);
+            ropewalk::spawn(move || queue.put(2))
+        };
+        ropewalk::sleep(Duration::from_millis(1));
+        putter.cancel();
+        assert!(putter.join().unwrap_err().is_cancelled());
+        assert_eq!((queue.len(), queue.unfinished_tasks()), (1, 1));
+    });
+}
+
+#[test]
+fn priority_is_smallest_first_and_stable() {
+    #[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
+    struct Job(u32);
+    let queue = PriorityQueue::bounded(10);
+    let keyed = [(2, 'a'), (1, 'b'), (2, 'c'), (1, 'd')];
+    for (rank, name) in keyed {
+        queue.put((Job(rank), name)).unwrap();
+    }
+    queue.close();
+    assert_eq!(queue.iter().map(|(_, name)| name).collect::<String>(), "bdac");
+
+    /// Equal to every other of its rank.
+    struct Ranked(u32, char);
+    impl Ord for Ranked {
+        fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+            self.0.cmp(&other.0)
+        }
+    }
+    impl PartialOrd for Ranked {
+        fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+            Some(self.cmp(other))
+        }
+    }
+    impl PartialEq for Ranked {
+        fn eq(&self, other: &Self) -> bool {
+            self.cmp(other).is_eq()
+        }
+    }
+    impl Eq for Ranked {}
+    let queue = PriorityQueue::unbounded();
+    for (index, name) in ('a'..='z').enumerate() {
+        queue.put(Ranked(index as u32 % 2, name)).ok().unwrap();
+    }
+    queue.close();
+    assert_eq!(queue.iter().map(|ranked| ranked.1).collect::<String>(), "acegikmoqsuwybdfhjlnprtvxz");
+}
+
+#[test]
+fn lifo_is_last_in_first_out() {
+    let queue = LifoQueue::bounded(3);
+    (0..3).for_each(|n| queue.put(n).unwrap());
+    assert!(queue.try_put(3).is_err());
+    assert_eq!((queue.get(), queue.get(), queue.get()), (Ok(2), Ok(1), Ok(0)));
+}
+
+#[test]
+#[should_panic(expected = "task_done was called more often")]
+fn one_task_done_too_many_is_told() {
+    Queue::<()>::unbounded().task_done();
+}
+
+#[test]
+#[should_panic(expected = "capacity 0")]
+fn a_queue_of_capacity_zero_is_told() {
+    let _ = Queue::<()>::bounded(0);
+}
+
+#[test]
+fn values_left_in_a_queue_are_dropped_with_it() {
+    let value = Arc::new(());
+    let queue = Queue::bounded(4);
+    (0..3).for_each(|_| queue.put(Arc::clone(&value)).unwrap());
+    drop(queue);
+    assert_eq!(Arc::strong_count(&value), 1);
+}
