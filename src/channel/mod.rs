@@ -1,1 +1,14 @@
-//! (being built)
+//! Channels: a drop-in for `crossbeam-channel`, for coroutines and plain threads.
+//!
+//! Reading order: `base::ring`, `queue::gate`, `queue::core`, then `zero` (capacity zero), `ends`.
+
+mod ends;
+mod error;
+mod flavour;
+mod zero;
+
+pub use ends::{IntoIter, Iter, Receiver, Sender, TryIter, after, at, bounded, never, tick, unbounded};
+pub use error::{
+    ReadyTimeoutError, RecvError, RecvTimeoutError, SelectTimeoutError, SendError, SendTimeoutError,
+    TryReadyError, TryRecvError, TrySelectError, TrySendError,
+};

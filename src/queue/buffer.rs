@@ -9,7 +9,7 @@ use crate::base::ring::{PushError, Ring};
 use crate::sync::Mutex;
 
 /// A store of values that never waits.
-pub(crate) trait Buffer<T>: Send + Sync {
+pub(crate) trait Buffer<T> {
     /// Stores a value, or gives it back if there is no room or the store is closed.
     fn push(&self, value: T) -> Result<(), PutFailed<T>>;
     /// Takes the next value.
@@ -54,7 +54,7 @@ impl<T> Fifo<T> {
     }
 }
 
-impl<T: Send> Buffer<T> for Fifo<T> {
+impl<T> Buffer<T> for Fifo<T> {
     #[inline]
     fn push(&self, value: T) -> Result<(), PutFailed<T>> {
         match self {
@@ -131,7 +131,7 @@ impl<T> Lifo<T> {
     }
 }
 
-impl<T: Send> Buffer<T> for Lifo<T> {
+impl<T> Buffer<T> for Lifo<T> {
     fn push(&self, value: T) -> Result<(), PutFailed<T>> {
         let mut store = self.store.lock();
         if store.closed {
@@ -215,7 +215,7 @@ impl<T: Ord> Ordered<T> {
     }
 }
 
-impl<T: Ord + Send> Buffer<T> for Ordered<T> {
+impl<T: Ord> Buffer<T> for Ordered<T> {
     fn push(&self, value: T) -> Result<(), PutFailed<T>> {
         let mut store = self.store.lock();
         if store.closed {

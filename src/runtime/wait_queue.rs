@@ -198,6 +198,16 @@ impl<S> WaitQueue<S> {
         self.wait(how, |_, _| true, queued).unwrap_or(Outcome::Notified)
     }
 
+    /// As [`wait_if`](Self::wait_if), and as [`wait_after`](Self::wait_after).
+    pub(crate) fn wait_then(
+        &self,
+        how: How,
+        must_wait: impl FnOnce(&mut S, &mut WaitList) -> bool,
+        queued: impl FnOnce(),
+    ) -> Option<Outcome> {
+        self.wait(how, must_wait, queued)
+    }
+
     fn wait(
         &self,
         how: How,

@@ -1,0 +1,383 @@
+//! Sender and receiver.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
+use super::flavour::{Clock, Shared};
+use crate::queue::core::{GetFailed, PutFailed};
+use crate::runtime::far;
+
+/// Makes a channel that holds at most `capacity` messages; with zero, a send meets a receive.
+///
+/// # Examples
+/// ```
+/// let (sender, receiver) = ropewalk::channel::bounded(1);
+/// ropewalk::spawn(move || (0..5).for_each(|n| sender.send(n).unwrap()));
+/// assert_eq!(receiver.iter().sum::<i32>(), 10);
+/// ```
+pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    pair(Some(capacity))
+}
+
+/// Makes a channel that is never full.
+///
+/// # Examples
+/// ```
+/// let (sender, receiver) = ropewalk::channel::unbounded();
+/// (0..100).for_each(|n| sender.send(n).unwrap());
+/// assert_eq!(receiver.try_iter().count(), 100);
+/// ```
+pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+    pair(None)
+}
+
+fn pair<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
+    let shared = Arc::new(Shared::new(capacity));
+    (Sender { shared: Arc::clone(&shared) }, Receiver { source: Source::Channel(shared) })
+}
+
+/// Makes a receiver that gets one message, the time, after `duration`.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// assert!(ropewalk::channel::after(Duration::from_millis(1)).recv().is_ok());
+/// ```
+pub fn after(duration: Duration) -> Receiver<Instant> {
+    clock(Clock::once(Instant::now().checked_add(duration)))
+}
+
+/// Makes a receiver that gets one message, the time, at `when`.
+pub fn at(when: Instant) -> Receiver<Instant> {
+    clock(Clock::once(Some(when)))
+}
+
+/// Makes a receiver that gets a message, the time, every `duration`; one that comes late gets one
+/// message for all that it has missed.
+pub fn tick(duration: Duration) -> Receiver<Instant> {
+    clock(Clock::every(duration))
+}
+
+fn clock(clock: Clock) -> Receiver<Instant> {
+    Receiver { source: Source::Clock(Arc::new(clock), Some) }
+}
+
+/// Makes a receiver that never gets a message.
+///
+/// # Examples
+/// ```
+/// assert!(ropewalk::channel::never::<i32>().try_recv().is_err());
+/// ```
+pub fn never<T>() -> Receiver<T> {
+    Receiver { source: Source::Clock(Arc::new(Clock::once(None)), |_| None) }
+}
+
+/// The sending end. Cloned freely; when the last one is gone, receivers drain what is left.
+pub struct Sender<T> {
+    pub(super) shared: Arc<Shared<T>>,
+}
+
+impl<T> Sender<T> {
+    /// Sends a message; waits while the channel is full. A cancellation point if it has to wait.
+    ///
+    /// # Errors
+    /// The message, if all receivers are gone.
+    pub fn send(&self, message: T) -> Result<(), SendError<T>> {
+        self.shared.send(message, None).map_err(|failed| match failed {
+            PutFailed::Full(message) | PutFailed::Closed(message) => SendError(message),
+        })
+    }
+
+    /// Sends a message if there is room. Never waits.
+    ///
+    /// # Errors
+    /// The message, if the channel is full or all receivers are gone.
+    pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        self.shared.try_send(message).map_err(|failed| match failed {
+            PutFailed::Full(message) => TrySendError::Full(message),
+            PutFailed::Closed(message) => TrySendError::Disconnected(message),
+        })
+    }
+
+    /// As [`send`](Self::send), but waits no longer than `limit`.
+    ///
+    /// # Errors
+    /// The message, if the channel stays full or all receivers are gone.
+    pub fn send_timeout(&self, message: T, limit: Duration) -> Result<(), SendTimeoutError<T>> {
+        self.send_deadline(message, far::after(limit))
+    }
+
+    /// As [`send`](Self::send), but waits no longer than until `deadline`.
+    ///
+    /// # Errors
+    /// The message, if the channel stays full or all receivers are gone.
+    pub fn send_deadline(&self, message: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
+        self.shared.send(message, Some(deadline)).map_err(|failed| match failed {
+            PutFailed::Full(message) => SendTimeoutError::Timeout(message),
+            PutFailed::Closed(message) => SendTimeoutError::Disconnected(message),
+        })
+    }
+
+    /// Tells whether no message waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tells whether a send would have to wait.
+    pub fn is_full(&self) -> bool {
+        self.capacity().is_some_and(|capacity| self.len() >= capacity)
+    }
+
+    /// How many messages wait.
+    pub fn len(&self) -> usize {
+        self.shared.len()
+    }
+
+    /// How many messages fit; `None` without bound.
+    pub fn capacity(&self) -> Option<usize> {
+        self.shared.capacity()
+    }
+
+    /// Tells whether two ends belong to one channel.
+    pub fn same_channel(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        // Relaxed: the clone is handed on by other means.
+        self.shared.senders.fetch_add(1, Ordering::Relaxed);
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        // AcqRel: the last one closes after all that the others have sent.
+        if self.shared.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.disconnect(false);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sender { .. }")
+    }
+}
+
+pub(super) enum Source<T> {
+    Channel(Arc<Shared<T>>),
+    /// A clock, and how its messages become `T`; `None` where no message can come.
+    Clock(Arc<Clock>, fn(Instant) -> Option<T>),
+}
+
+/// The receiving end. Cloned freely; when the last one is gone, messages that are left are dropped.
+pub struct Receiver<T> {
+    pub(super) source: Source<T>,
+}
+
+impl<T> Receiver<T> {
+    fn get(&self, deadline: Option<Instant>) -> Result<T, GetFailed> {
+        match &self.source {
+            Source::Channel(shared) => shared.recv(deadline),
+            Source::Clock(clock, make) => {
+                clock.recv(deadline).and_then(|at| make(at).ok_or(GetFailed::Empty))
+            }
+        }
+    }
+
+    /// Receives a message; waits while there is none. A cancellation point if it has to wait.
+    ///
+    /// # Errors
+    /// [`RecvError`], if there is none and all senders are gone.
+    pub fn recv(&self) -> Result<T, RecvError> {
+        self.get(None).map_err(|_| RecvError)
+    }
+
+    /// Receives a message if there is one. Never waits.
+    ///
+    /// # Errors
+    /// `Empty`, or `Disconnected` if all senders are gone as well.
+    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        let result = match &self.source {
+            Source::Channel(shared) => shared.try_recv(),
+            Source::Clock(clock, make) => clock.try_take().and_then(make).ok_or(GetFailed::Empty),
+        };
+        result.map_err(|failed| match failed {
+            GetFailed::Empty => TryRecvError::Empty,
+            GetFailed::Closed => TryRecvError::Disconnected,
+        })
+    }
+
+    /// As [`recv`](Self::recv), but waits no longer than `limit`.
+    ///
+    /// # Errors
+    /// `Timeout`, or `Disconnected` if all senders are gone.
+    pub fn recv_timeout(&self, limit: Duration) -> Result<T, RecvTimeoutError> {
+        self.recv_deadline(far::after(limit))
+    }
+
+    /// As [`recv`](Self::recv), but waits no longer than until `deadline`.
+    ///
+    /// # Errors
+    /// `Timeout`, or `Disconnected` if all senders are gone.
+    pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+        self.get(Some(deadline)).map_err(|failed| match failed {
+            GetFailed::Empty => RecvTimeoutError::Timeout,
+            GetFailed::Closed => RecvTimeoutError::Disconnected,
+        })
+    }
+
+    /// Tells whether no message waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tells whether as many messages wait as fit.
+    pub fn is_full(&self) -> bool {
+        self.capacity().is_some_and(|capacity| self.len() >= capacity)
+    }
+
+    /// How many messages wait.
+    pub fn len(&self) -> usize {
+        match &self.source {
+            Source::Channel(shared) => shared.len(),
+            Source::Clock(clock, _) => usize::from(clock.next().is_some_and(|due| due <= Instant::now())),
+        }
+    }
+
+    /// How many messages fit; `None` without bound.
+    pub fn capacity(&self) -> Option<usize> {
+        match &self.source {
+            Source::Channel(shared) => shared.capacity(),
+            // A `never` holds nothing; a clock holds one message.
+            Source::Clock(_, make) => Some(usize::from(make(Instant::now()).is_some())),
+        }
+    }
+
+    /// Receives until all senders are gone, waiting for each message.
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter(self)
+    }
+
+    /// Receives what is there, without waiting.
+    pub fn try_iter(&self) -> TryIter<'_, T> {
+        TryIter(self)
+    }
+
+    /// Tells whether two ends belong to one channel.
+    pub fn same_channel(&self, other: &Self) -> bool {
+        match (&self.source, &other.source) {
+            (Source::Channel(a), Source::Channel(b)) => Arc::ptr_eq(a, b),
+            (Source::Clock(a, _), Source::Clock(b, _)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Self {
+        let source = match &self.source {
+            Source::Channel(shared) => {
+                // Relaxed: the clone is handed on by other means.
+                shared.receivers.fetch_add(1, Ordering::Relaxed);
+                Source::Channel(Arc::clone(shared))
+            }
+            Source::Clock(clock, make) => Source::Clock(Arc::clone(clock), *make),
+        };
+        Self { source }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        if let Source::Channel(shared) = &self.source
+            // AcqRel: the last one closes after all that the others have received.
+            && shared.receivers.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            shared.disconnect(true);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Receiver { .. }")
+    }
+}
+
+/// Messages as they come; see [`Receiver::iter`].
+pub struct Iter<'a, T>(&'a Receiver<T>);
+
+/// Messages that are there; see [`Receiver::try_iter`].
+pub struct TryIter<'a, T>(&'a Receiver<T>);
+
+/// Messages as they come, from a receiver of its own.
+pub struct IntoIter<T>(Receiver<T>);
+
+impl<T> Iterator for Iter<'_, T> {
+    type Item = T;
+    fn next(&mut self) -> Option<T> {
+        self.0.recv().ok()
+    }
+}
+
+impl<T> core::iter::FusedIterator for Iter<'_, T> {}
+
+impl<T> Iterator for TryIter<'_, T> {
+    type Item = T;
+    fn next(&mut self) -> Option<T> {
+        self.0.try_recv().ok()
+    }
+}
+
+impl<T> Iterator for IntoIter<T> {
+    type Item = T;
+    fn next(&mut self) -> Option<T> {
+        self.0.recv().ok()
+    }
+}
+
+impl<T> core::iter::FusedIterator for IntoIter<T> {}
+
+impl<'a, T> IntoIterator for &'a Receiver<T> {
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+impl<T> IntoIterator for Receiver<T> {
+    type Item = T;
+    type IntoIter = IntoIter<T>;
+    fn into_iter(self) -> IntoIter<T> {
+        IntoIter(self)
+    }
+}
+
+impl<T> fmt::Debug for Iter<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Iter { .. }")
+    }
+}
+
+impl<T> fmt::Debug for TryIter<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TryIter { .. }")
+    }
+}
+
+impl<T> fmt::Debug for IntoIter<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IntoIter { .. }")
+    }
+}

@@ -1,0 +1,163 @@
+//! A channel of capacity zero: a message goes from hand to hand.
+//!
+//! A sender lays its message down as an offer. If a receiver waits, its wait is ended for this very offer
+//! and the sender goes on; otherwise the sender waits until a receiver takes it, and takes it back if it
+//! gives up. All under one lock.
+#![forbid(unsafe_code)]
+
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::queue::core::{GetFailed, PutFailed};
+use crate::runtime::park::{Claimed, Outcome, Reason, raise_cancelled};
+use crate::runtime::wait_queue::{How, WaitQueue};
+
+/// What a waiter is: the `key` of its entry. A sender's `note` is the number of its offer.
+pub(super) const RECEIVER: usize = 0;
+const SENDER: usize = 1;
+/// A select that would send, and has made no offer yet.
+pub(super) const WILLING: usize = 2;
+
+#[derive(Debug)]
+pub(super) struct State<T> {
+    offers: VecDeque<(u64, T)>,
+    closed: bool,
+}
+
+impl<T> State<T> {
+    fn take_back(&mut self, number: u64) -> Option<T> {
+        let index = self.offers.iter().position(|offer| offer.0 == number)?;
+        self.offers.remove(index).map(|offer| offer.1)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Zero<T> {
+    next: AtomicU64,
+    pub(super) queue: WaitQueue<State<T>>,
+}
+
+impl<T> Zero<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            next: AtomicU64::new(0),
+            queue: WaitQueue::new(State { offers: VecDeque::new(), closed: false }),
+        }
+    }
+
+    pub(super) fn close(&self) -> bool {
+        let (first, woken) = self.queue.with(|state, list| {
+            let first = !core::mem::replace(&mut state.closed, true);
+            (first, core::iter::from_fn(|| list.claim_first()).collect::<Vec<_>>())
+        });
+        woken.into_iter().for_each(Claimed::wake);
+        first
+    }
+
+    pub(super) fn try_send(&self, message: T) -> Result<(), PutFailed<T>> {
+        let claimed = self.queue.with(|state, list| {
+            if state.closed {
+                return Err(PutFailed::Closed(message));
+            }
+            let Some(claimed) = list.claim(|seen| seen.key == RECEIVER) else {
+                return Err(PutFailed::Full(message));
+            };
+            // Relaxed: only uniqueness matters.
+            state.offers.push_back((self.next.fetch_add(1, Ordering::Relaxed), message));
+            Ok(claimed)
+        })?;
+        claimed.wake();
+        Ok(())
+    }
+
+    pub(super) fn send(&self, message: T, deadline: Option<Instant>) -> Result<(), PutFailed<T>> {
+        // Relaxed: only uniqueness matters.
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let how = How { key: SENDER, note: number, ..How::new(Reason::Queue, deadline) };
+        let (mut refused, mut claimed) = (None, None);
+        let outcome = self.queue.wait_if(how, |state, list| {
+            if state.closed {
+                refused = Some(message);
+                return false;
+            }
+            state.offers.push_back((number, message));
+            claimed = list.claim(|seen| seen.key == RECEIVER);
+            claimed.is_none()
+        });
+        if let Some(claimed) = claimed {
+            claimed.wake();
+        }
+        if let Some(message) = refused {
+            return Err(PutFailed::Closed(message));
+        }
+        let Some(outcome) = outcome else { return Ok(()) };
+        let Some(back) = self.queue.with(|state, _| state.take_back(number)) else { return Ok(()) };
+        match outcome {
+            // Woken, but not because the offer was taken: the channel has been closed.
+            Outcome::Notified => Err(PutFailed::Closed(back)),
+            Outcome::TimedOut => Err(PutFailed::Full(back)),
+            Outcome::Cancelled => {
+                drop(back);
+                raise_cancelled()
+            }
+        }
+    }
+
+    pub(super) fn try_recv(&self) -> Result<T, GetFailed> {
+        let (result, claimed) = self.queue.with(|state, list| match state.offers.pop_front() {
+            Some((number, message)) => {
+                let sender = list.claim(|seen| seen.key == SENDER && seen.note == number);
+                (Ok(message), sender)
+            }
+            None => (Err(if state.closed { GetFailed::Closed } else { GetFailed::Empty }), None),
+        });
+        if let Some(claimed) = claimed {
+            claimed.wake();
+        }
+        result
+    }
+
+    pub(super) fn recv(&self, deadline: Option<Instant>) -> Result<T, GetFailed> {
+        loop {
+            match self.try_recv() {
+                Err(GetFailed::Empty) => {}
+                other => return other,
+            }
+            let how = How { key: RECEIVER, ..How::new(Reason::Queue, deadline) };
+            let willing = Cell::new(None);
+            let outcome = self.queue.wait_then(
+                how,
+                |state, list| {
+                    willing.set(list.claim(|seen| seen.key == WILLING));
+                    state.offers.is_empty() && !state.closed
+                },
+                // A select that would send is told that somebody waits for it now.
+                || {
+                    if let Some(willing) = willing.take() {
+                        willing.wake();
+                    }
+                },
+            );
+            if let Some(willing) = willing.take() {
+                willing.wake();
+            }
+            match outcome {
+                None | Some(Outcome::Notified) => {}
+                Some(Outcome::TimedOut) => return Err(GetFailed::Empty),
+                Some(Outcome::Cancelled) => raise_cancelled(),
+            }
+        }
+    }
+
+    /// Tells whether a receive would give something at once.
+    pub(super) fn can_recv(&self) -> bool {
+        self.queue.with(|state, _| !state.offers.is_empty() || state.closed)
+    }
+
+    /// Tells whether a send would go through at once.
+    pub(super) fn can_send(&self) -> bool {
+        self.queue.with(|state, list| state.closed || list.peek(|seen| seen.key == RECEIVER).is_some())
+    }
+}
