@@ -155,9 +155,7 @@ impl Worker {
     pub(crate) fn run(&self) {
         WORKER.set(self);
         crate::coroutine::overflow::ensure_thread();
-        // SAFETY: gettid takes no arguments and cannot fail.
-        let tid = unsafe { libc::gettid() };
-        self.thread.store(tid.unsigned_abs(), Ordering::Relaxed);
+        self.thread.store(crate::sys::thread::id().unsigned_abs(), Ordering::Relaxed);
         loop {
             match self.next() {
                 Some(task) => self.turn(task),

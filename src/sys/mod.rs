@@ -4,3 +4,4 @@ pub(crate) mod epoll;
 pub(crate) mod futex;
 pub(crate) mod memory;
 pub(crate) mod signal;
+pub(crate) mod thread;

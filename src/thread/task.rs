@@ -1,0 +1,271 @@
+//! One task of a pool: where its result goes, and who ran it.
+#![forbid(unsafe_code)]
+
+use core::any::Any;
+use core::fmt;
+use core::time::Duration;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::pool::Core;
+use crate::runtime::far;
+use crate::sync::{Event, Mutex};
+
+/// Why a task has no value to give.
+pub enum TaskError {
+    /// It panicked; this is what it panicked with.
+    Panicked(Box<dyn Any + Send + 'static>),
+    /// The pool was terminated before the task began.
+    Terminated {
+        /// The name of the pool.
+        pool: Arc<str>,
+    },
+    /// The pool did not take it.
+    Refused(SubmitError),
+}
+
+impl TaskError {
+    /// Carries the task's panic on in the caller.
+    ///
+    /// # Panics
+    /// Always: with the payload of the task, or with a message.
+    pub fn resume(self) -> ! {
+        match self {
+            Self::Panicked(payload) => panic::resume_unwind(payload),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskError({self})")
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panicked(payload) => match payload.downcast_ref::<&str>() {
+                Some(text) => write!(f, "the task panicked: {text}"),
+                None => match payload.downcast_ref::<String>() {
+                    Some(text) => write!(f, "the task panicked: {text}"),
+                    None => f.write_str("the task panicked"),
+                },
+            },
+            Self::Terminated { pool } => write!(f, "pool '{pool}' was terminated before the task began"),
+            Self::Refused(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for TaskError {}
+
+impl From<SubmitError> for TaskError {
+    fn from(error: SubmitError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Why a pool did not take a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// It is closed.
+    Closed {
+        /// The name of the pool.
+        pool: Arc<str>,
+    },
+    /// As many tasks wait as may, and the pool rejects what is too much.
+    Full {
+        /// The name of the pool.
+        pool: Arc<str>,
+    },
+    /// It has no thread, and the kernel gave it none.
+    NoThread {
+        /// The name of the pool.
+        pool: Arc<str>,
+        /// What the kernel said.
+        error: String,
+    },
+}
+
+impl fmt::Display for SubmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed { pool } => write!(f, "pool '{pool}' is closed and takes no more tasks"),
+            Self::Full { pool } => {
+                write!(
+                    f,
+                    "pool '{pool}' has as many waiting tasks as it may; try again later, or let it block"
+                )
+            }
+            Self::NoThread { pool, error } => write!(f, "pool '{pool}' cannot start a thread: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for SubmitError {}
+
+/// Who ran a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RanOn {
+    /// The worker's number in its pool.
+    pub worker: usize,
+    /// The kernel's id of its thread.
+    pub thread: i32,
+}
+
+type Callback<V> = Box<dyn FnOnce(&V) + Send>;
+
+struct State<T> {
+    result: Option<Result<T, TaskError>>,
+    ran_on: Option<RanOn>,
+    on_success: Vec<Callback<T>>,
+    on_error: Vec<Callback<TaskError>>,
+}
+
+pub(super) struct Shared<T> {
+    state: Mutex<State<T>>,
+    done: Event,
+}
+
+impl<T: Send + 'static> Shared<T> {
+    pub(super) fn new() -> Arc<Self> {
+        let state = State { result: None, ran_on: None, on_success: Vec::new(), on_error: Vec::new() };
+        Arc::new(Self { state: Mutex::new(state), done: Event::new() })
+    }
+
+    /// Runs the task, stores its result and tells those who wait.
+    pub(super) fn run(&self, task: impl FnOnce() -> T, ran_on: RanOn) {
+        self.state.lock().ran_on = Some(ran_on);
+        let result = panic::catch_unwind(AssertUnwindSafe(task)).map_err(TaskError::Panicked);
+        self.finish(result);
+    }
+
+    pub(super) fn finish(&self, result: Result<T, TaskError>) {
+        loop {
+            let (on_success, on_error) = {
+                let mut state = self.state.lock();
+                if state.on_success.is_empty() && state.on_error.is_empty() {
+                    state.result = Some(result);
+                    break;
+                }
+                (core::mem::take(&mut state.on_success), core::mem::take(&mut state.on_error))
+            };
+            // Callbacks come before the result can be taken away; new ones may come meanwhile.
+            match &result {
+                Ok(value) => on_success.into_iter().for_each(|callback| call(callback, value)),
+                Err(error) => on_error.into_iter().for_each(|callback| call(callback, error)),
+            }
+        }
+        self.done.set();
+    }
+}
+
+fn call<V>(callback: Callback<V>, value: &V) {
+    if panic::catch_unwind(AssertUnwindSafe(|| callback(value))).is_err() {
+        log::error!("a callback of a pool's task has panicked");
+    }
+}
+
+/// The result of a task, when it is there.
+///
+/// Waiting for it on a thread of the same pool runs other tasks meanwhile, so a pool that waits for
+/// itself does not deadlock. On a coroutine, waiting leaves the worker to others.
+pub struct AsyncResult<T> {
+    pub(super) shared: Arc<Shared<T>>,
+    pub(super) pool: Arc<Core>,
+}
+
+impl<T: Send + 'static> AsyncResult<T> {
+    /// Waits for the result and takes it. A cancellation point; the task goes on without us.
+    ///
+    /// # Errors
+    /// [`TaskError`] if the task panicked, or its pool was terminated before it began.
+    ///
+    /// # Panics
+    /// Never: the result is there when the wait is over.
+    pub fn get(self) -> Result<T, TaskError> {
+        self.wait();
+        self.take()
+    }
+
+    /// As [`get`](Self::get), but waits no longer than `limit`.
+    ///
+    /// # Errors
+    /// This very handle, if the task is not done by then.
+    ///
+    /// # Panics
+    /// Never: as for `get`.
+    pub fn get_timeout(self, limit: Duration) -> Result<Result<T, TaskError>, Self> {
+        if self.wait_timeout(limit) { Ok(self.take()) } else { Err(self) }
+    }
+
+    fn take(self) -> Result<T, TaskError> {
+        let result = self.shared.state.lock().result.take();
+        result.unwrap_or_else(|| unreachable!("the one handle takes the result once, when it is there"))
+    }
+
+    /// Waits until the task is done.
+    pub fn wait(&self) {
+        self.pool.help_until(&self.shared.done, None);
+    }
+
+    /// As [`wait`](Self::wait), but no longer than `limit`. False if that came first.
+    pub fn wait_timeout(&self, limit: Duration) -> bool {
+        self.wait_deadline(far::after(limit))
+    }
+
+    /// As [`wait`](Self::wait), but no longer than until `deadline`. False if that came first.
+    pub fn wait_deadline(&self, deadline: Instant) -> bool {
+        self.pool.help_until(&self.shared.done, Some(deadline))
+    }
+
+    /// Tells whether the task is done. Never waits.
+    pub fn is_ready(&self) -> bool {
+        self.shared.done.is_set()
+    }
+
+    /// Tells whether the task has returned a value; `None` while it is not done. Never waits.
+    pub fn successful(&self) -> Option<bool> {
+        self.shared.state.lock().result.as_ref().map(Result::is_ok)
+    }
+
+    /// Who ran the task; `None` before it begins. Never waits.
+    pub fn ran_on(&self) -> Option<RanOn> {
+        self.shared.state.lock().ran_on
+    }
+
+    /// Calls `f` with the value, on the thread that ran the task; at once, here, if it is done already.
+    pub fn on_success(self, f: impl FnOnce(&T) + Send + 'static) -> Self {
+        let mut state = self.shared.state.lock();
+        match &state.result {
+            Some(Ok(value)) => f(value),
+            Some(Err(_)) => {}
+            None => state.on_success.push(Box::new(f)),
+        }
+        drop(state);
+        self
+    }
+
+    /// Calls `f` with the error, on the thread that ran the task; at once, here, if it is done already.
+    pub fn on_error(self, f: impl FnOnce(&TaskError) + Send + 'static) -> Self {
+        let mut state = self.shared.state.lock();
+        match &state.result {
+            Some(Err(error)) => f(error),
+            Some(Ok(_)) => {}
+            None => state.on_error.push(Box::new(f)),
+        }
+        drop(state);
+        self
+    }
+}
+
+impl<T> fmt::Debug for AsyncResult<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncResult").field("ready", &self.shared.done.is_set()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,366 @@
+//! The thread pool, with the verbs of Python's `multiprocessing.pool`.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+
+use super::pool::{Config, Core, WhenFull};
+use super::task::{AsyncResult, Shared, SubmitError, TaskError};
+use crate::channel::{self, Receiver, Sender};
+
+/// Sets up a [`ThreadPool`].
+#[must_use = "a builder does nothing until `build`"]
+pub struct ThreadPoolBuilder(Config);
+
+impl fmt::Debug for ThreadPoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPoolBuilder").field("name", &self.0.name).finish_non_exhaustive()
+    }
+}
+
+impl ThreadPoolBuilder {
+    /// Sets the name that threads and errors carry; default `pool`.
+    pub fn name(mut self, name: &str) -> Self {
+        self.0.name = Arc::from(name);
+        self
+    }
+
+    /// Sets the bytes of each thread's stack.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.0.stack_size = Some(bytes);
+        self
+    }
+
+    /// Sets how many tasks may wait, and what happens to those that are too much; default no bound.
+    pub fn bound(mut self, tasks: usize, when_full: WhenFull) -> Self {
+        (self.0.bound, self.0.when_full) = (Some(tasks), when_full);
+        self
+    }
+
+    /// Sets what each thread runs first, with the worker's number.
+    pub fn initializer(mut self, f: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.0.initializer = Some(Box::new(f));
+        self
+    }
+
+    /// Sets after how long without a task a thread ends; default 10 s.
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.0.idle = limit;
+        self
+    }
+
+    /// Makes the pool; threads start when there is work.
+    ///
+    /// # Panics
+    /// For zero threads, and for a bound of zero: nothing could ever run.
+    pub fn build(self) -> ThreadPool {
+        assert!(self.0.threads > 0, "pool '{}': zero threads can run nothing; give at least 1", self.0.name);
+        assert!(
+            self.0.bound != Some(0),
+            "pool '{}': with a bound of 0 no task could ever wait for a thread; give at least 1",
+            self.0.name
+        );
+        ThreadPool(Core::new(self.0))
+    }
+}
+
+/// Threads that run tasks: blocking calls, long computations.
+///
+/// Usable from coroutines and plain threads. A task that panics fails only its own result. Dropping the
+/// pool terminates it without waiting for the tasks that run.
+///
+/// # Examples
+/// ```
+/// use ropewalk::thread::ThreadPool;
+///
+/// let pool = ThreadPool::new(2);
+/// assert_eq!(pool.apply(|| 6 * 7).unwrap(), 42);
+/// assert_eq!(pool.map(|n| n * n, 0..4).unwrap(), [0, 1, 4, 9]);
+/// pool.close();
+/// pool.join()?;
+/// # Ok::<(), ropewalk::thread::NotClosed>(())
+/// ```
+pub struct ThreadPool(Arc<Core>);
+
+/// A pool was joined before it was closed: the join might never end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotClosed(Arc<str>);
+
+impl fmt::Display for NotClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pool '{}' was joined, but is still open; close or terminate it first", self.0)
+    }
+}
+
+impl core::error::Error for NotClosed {}
+
+impl ThreadPool {
+    /// Makes a pool of up to `threads` threads.
+    ///
+    /// # Panics
+    /// For zero threads.
+    pub fn new(threads: usize) -> Self {
+        Self::builder(threads).build()
+    }
+
+    /// Sets up a pool of up to `threads` threads.
+    pub fn builder(threads: usize) -> ThreadPoolBuilder {
+        ThreadPoolBuilder(Config {
+            name: Arc::from("pool"),
+            threads,
+            stack_size: None,
+            bound: None,
+            when_full: WhenFull::Block,
+            initializer: None,
+            idle: Duration::from_secs(10),
+        })
+    }
+
+    /// The pool's name.
+    pub fn name(&self) -> &str {
+        &self.0.config.name
+    }
+
+    /// Threads that live now.
+    pub fn threads(&self) -> usize {
+        self.0.threads()
+    }
+
+    /// Tasks that wait for a thread.
+    pub fn waiting(&self) -> usize {
+        self.0.jobs.len()
+    }
+
+    /// Runs `f` on a thread of the pool, and waits for its value.
+    ///
+    /// # Errors
+    /// [`TaskError`] if it panicked, or the pool did not take it or was terminated.
+    pub fn apply<T, F>(&self, f: F) -> Result<T, TaskError>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.apply_async(f)?.get()
+    }
+
+    /// Queues `f` for a thread of the pool. Waits only if the pool is bounded, full, and blocks.
+    ///
+    /// # Errors
+    /// [`SubmitError`] if the pool is closed, or full and rejects.
+    pub fn apply_async<T, F>(&self, f: F) -> Result<AsyncResult<T>, SubmitError>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let shared = Shared::new();
+        let (result, name) = (Arc::clone(&shared), Arc::clone(&self.0.config.name));
+        self.0.submit(Box::new(move |ran_on| match ran_on {
+            Some(ran_on) => result.run(f, ran_on),
+            None => result.finish(Err(TaskError::Terminated { pool: name })),
+        }))?;
+        Ok(AsyncResult { shared, pool: Arc::clone(&self.0) })
+    }
+
+    /// Runs `f` on every item, and gives the values in the order of the items.
+    ///
+    /// # Errors
+    /// The first error in that order; the other tasks run all the same.
+    pub fn map<I, T, F>(&self, f: F, items: I) -> Result<Vec<T>, TaskError>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        F: Fn(I::Item) -> T + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let f = Arc::new(f);
+        let submit = |item| {
+            let f = Arc::clone(&f);
+            self.apply_async(move || f(item))
+        };
+        let results = items.into_iter().map(submit).collect::<Result<Vec<_>, _>>()?;
+        let values: Vec<_> = results.into_iter().map(AsyncResult::get).collect();
+        values.into_iter().collect()
+    }
+
+    /// As [`map`](Self::map), lazily: items are taken as values are asked for, some ahead.
+    pub fn imap<I, T, F>(&self, f: F, items: I) -> Imap<'_, I::IntoIter, T, F>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        F: Fn(I::Item) -> T + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        Imap { pool: self, f: Arc::new(f), items: items.into_iter(), window: VecDeque::new() }
+    }
+
+    /// As [`imap`](Self::imap), but gives values as they are done.
+    pub fn imap_unordered<I, T, F>(&self, f: F, items: I) -> ImapUnordered<'_, I::IntoIter, T, F>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        F: Fn(I::Item) -> T + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let results = channel::unbounded();
+        ImapUnordered { pool: self, f: Arc::new(f), items: items.into_iter(), running: 0, results }
+    }
+
+    /// Twice the threads: each has a task while the next one waits.
+    fn window(&self) -> usize {
+        self.0.config.threads * 2
+    }
+
+    /// Takes no more tasks; those that wait still run. Never waits.
+    pub fn close(&self) {
+        self.0.jobs.close();
+    }
+
+    /// Waits until all tasks are done and all threads have ended.
+    ///
+    /// # Errors
+    /// [`NotClosed`] if the pool is still open.
+    pub fn join(&self) -> Result<(), NotClosed> {
+        if !self.0.jobs.is_closed() {
+            return Err(NotClosed(Arc::clone(&self.0.config.name)));
+        }
+        self.0.alive.wait();
+        Ok(())
+    }
+
+    /// Closes, and gives up the tasks that have not begun: their results say so. Never waits.
+    pub fn terminate(&self) {
+        self.0.terminate();
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        self.0.terminate();
+    }
+}
+
+impl fmt::Debug for ThreadPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPool")
+            .field("name", &self.name())
+            .field("threads", &self.threads())
+            .field("waiting", &self.waiting())
+            .finish()
+    }
+}
+
+/// Values in the order of the items; see [`ThreadPool::imap`].
+pub struct Imap<'a, I, T, F> {
+    pool: &'a ThreadPool,
+    f: Arc<F>,
+    items: I,
+    window: VecDeque<Result<AsyncResult<T>, SubmitError>>,
+}
+
+impl<I, T, F> Iterator for Imap<'_, I, T, F>
+where
+    I: Iterator,
+    I::Item: Send + 'static,
+    F: Fn(I::Item) -> T + Send + Sync + 'static,
+    T: Send + 'static,
+{
+    type Item = Result<T, TaskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.window.len() < self.pool.window() {
+            let Some(item) = self.items.next() else { break };
+            let f = Arc::clone(&self.f);
+            self.window.push_back(self.pool.apply_async(move || f(item)));
+        }
+        Some(self.window.pop_front()?.map_err(TaskError::from).and_then(AsyncResult::get))
+    }
+}
+
+impl<I, T, F> fmt::Debug for Imap<'_, I, T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Imap").field("pool", &self.pool.name()).finish_non_exhaustive()
+    }
+}
+
+type Ends<V> = (Sender<V>, Receiver<V>);
+
+/// Values as they are done; see [`ThreadPool::imap_unordered`].
+pub struct ImapUnordered<'a, I, T, F> {
+    pool: &'a ThreadPool,
+    f: Arc<F>,
+    items: I,
+    running: usize,
+    results: Ends<Result<T, TaskError>>,
+}
+
+impl<I, T, F> Iterator for ImapUnordered<'_, I, T, F>
+where
+    I: Iterator,
+    I::Item: Send + 'static,
+    F: Fn(I::Item) -> T + Send + Sync + 'static,
+    T: Send + 'static,
+{
+    type Item = Result<T, TaskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.running < self.pool.window() {
+            let Some(item) = self.items.next() else { break };
+            let (f, sender) = (Arc::clone(&self.f), self.results.0.clone());
+            let name = Arc::clone(&self.pool.0.config.name);
+            self.running += 1;
+            let submitted = self.pool.0.submit(Box::new(move |ran_on| {
+                let result = match ran_on {
+                    Some(_) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f(item)))
+                        .map_err(TaskError::Panicked),
+                    None => Err(TaskError::Terminated { pool: name }),
+                };
+                // The iterator may be gone; then nobody wants it.
+                let _ = sender.send(result);
+            }));
+            if let Err(error) = submitted {
+                self.running -= 1;
+                return Some(Err(error.into()));
+            }
+        }
+        if self.running == 0 {
+            return None;
+        }
+        self.running -= 1;
+        self.results.1.recv().ok()
+    }
+}
+
+impl<I, T, F> fmt::Debug for ImapUnordered<'_, I, T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImapUnordered").field("running", &self.running).finish_non_exhaustive()
+    }
+}
+
+/// Threads of the pool behind [`spawn_blocking`], at most.
+const BLOCKING_THREADS: usize = 512;
+
+/// Runs `f`, which may block its thread, on a pool of the process: up to 512 threads, started when
+/// needed and ended after 10 s without work. Never waits.
+///
+/// # Panics
+/// If no thread at all can be started.
+///
+/// # Examples
+/// ```
+/// let handle = ropewalk::spawn(|| {
+///     // A call that would block the worker.
+///     ropewalk::thread::spawn_blocking(|| std::fs::metadata("/").is_ok()).get().unwrap()
+/// });
+/// assert!(handle.join().unwrap());
+/// ```
+pub fn spawn_blocking<T, F>(f: F) -> AsyncResult<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    static POOL: OnceLock<ThreadPool> = OnceLock::new();
+    let pool = POOL.get_or_init(|| ThreadPool::builder(BLOCKING_THREADS).name("blocking").build());
+    pool.apply_async(f).unwrap_or_else(|error| panic!("{error}"))
+}

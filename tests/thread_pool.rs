@@ -1,0 +1,156 @@
+//! The thread pool: values, order, closing, bounds, and no deadlock with itself.
+#![allow(missing_docs, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::{on_workers, watched};
+use ropewalk::sync::Event;
+use ropewalk::thread::{SubmitError, TaskError, ThreadPool, WhenFull, spawn_blocking};
+
+#[test]
+fn map_gives_values_in_order_from_threads_and_coroutines() {
+    let check = || {
+        let pool = ThreadPool::new(3);
+        assert!(pool.map(|n| n * 2, 0..500).unwrap().into_iter().eq((0..500).map(|n| n * 2)));
+        assert!(pool.imap(|n| n + 1, 0..100).map(Result::unwrap).eq(1..101));
+        let mut values: Vec<_> = pool.imap_unordered(|n| n + 1, 0..100).map(Result::unwrap).collect();
+        values.sort_unstable();
+        assert!(values.into_iter().eq(1..101));
+        pool.close();
+        pool.join().unwrap();
+        assert_eq!(pool.threads(), 0);
+    };
+    watched(check);
+    on_workers(check);
+}
+
+#[test]
+fn imap_takes_items_only_as_needed() {
+    watched(|| {
+        let pool = ThreadPool::new(2);
+        let taken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&taken);
+        let mut values = pool.imap(
+            |n| n,
+            (0..).inspect(move |_| {
+                count.fetch_add(1, Ordering::Relaxed);
+            }),
+        );
+        assert_eq!(values.next().unwrap().unwrap(), 0);
+        assert!(taken.load(Ordering::Relaxed) <= 5);
+    });
+}
+
+#[test]
+fn a_panicking_task_fails_only_its_own_result() {
+    watched(|| {
+        let pool = ThreadPool::new(1);
+        let bad = pool.apply_async::<(), _>(|| panic!("boom")).unwrap();
+        assert_eq!(pool.apply(|| 1).unwrap(), 1);
+        assert_eq!(bad.successful(), Some(false));
+        let error: TaskError = bad.get().unwrap_err();
+        assert!(error.to_string().contains("boom"));
+    });
+}
+
+#[test]
+fn waiting_inside_the_pool_does_not_deadlock_it() {
+    fn sum(pool: &Arc<ThreadPool>, from: u64, to: u64) -> u64 {
+        if to - from <= 4 {
+            return (from..to).sum();
+        }
+        let (middle, own) = (from + (to - from) / 2, Arc::clone(pool));
+        let left = pool.apply_async(move || sum(&own, from, middle)).unwrap();
+        sum(pool, middle, to) + left.get().unwrap()
+    }
+    watched(|| {
+        for threads in [1, 2, 8] {
+            let pool = Arc::new(ThreadPool::builder(threads).bound(2, WhenFull::Block).build());
+            let own = Arc::clone(&pool);
+            assert_eq!(pool.apply(move || sum(&own, 0, 1_000)).unwrap(), 499_500);
+        }
+    });
+}
+
+#[test]
+fn misuse_is_told_with_the_pools_name() {
+    let pool = ThreadPool::builder(1).name("mill").build();
+    assert!(pool.join().unwrap_err().to_string().contains("'mill'"));
+    pool.close();
+    let error = pool.apply_async(|| ()).unwrap_err();
+    assert!(matches!(&error, SubmitError::Closed { .. }) && error.to_string().contains("'mill'"));
+    pool.join().unwrap();
+    assert!(std::panic::catch_unwind(|| ThreadPool::new(0)).is_err());
+}
+
+#[test]
+fn a_full_pool_rejects_and_a_terminated_one_tells_its_tasks() {
+    watched(|| {
+        let pool = ThreadPool::builder(1).bound(1, WhenFull::Reject).build();
+        let (begun, go) = (Arc::new(Event::new()), Arc::new(Event::new()));
+        let (started, gate) = (Arc::clone(&begun), Arc::clone(&go));
+        let running = pool
+            .apply_async(move || {
+                started.set();
+                gate.wait();
+                1
+            })
+            .unwrap();
+        begun.wait();
+        let waiting = pool.apply_async(|| 2).unwrap();
+        assert!(matches!(pool.apply_async(|| 3).unwrap_err(), SubmitError::Full { .. }));
+        assert!(!waiting.wait_timeout(Duration::from_millis(1)));
+        pool.terminate();
+        assert!(matches!(waiting.get(), Err(TaskError::Terminated { .. })));
+        go.set();
+        assert_eq!(running.get().unwrap(), 1);
+        pool.join().unwrap();
+    });
+}
+
+#[test]
+fn callbacks_and_initialisers_run_and_threads_end_when_idle() {
+    watched(|| {
+        let (ready, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&ready);
+        let pool = ThreadPool::builder(2)
+            .initializer(move |_| {
+                count.fetch_add(1, Ordering::SeqCst);
+            })
+            .idle_timeout(Duration::from_millis(5))
+            .build();
+        let (good, bad) = (Arc::clone(&calls), Arc::clone(&calls));
+        let value = pool.apply_async(|| 5).unwrap().on_success(move |n| {
+            good.fetch_add(*n, Ordering::SeqCst);
+        });
+        let failed = pool.apply_async(|| panic!("x")).unwrap();
+        let failed = failed.on_error(move |_| {
+            bad.fetch_add(100, Ordering::SeqCst);
+        });
+        assert!(value.ran_on().is_none_or(|ran| ran.worker < 2));
+        assert_eq!(value.get().unwrap(), 5);
+        let _: Result<(), _> = failed.get();
+        assert_eq!(calls.load(Ordering::SeqCst), 105);
+        assert!(ready.load(Ordering::SeqCst) >= 1);
+        while pool.threads() > 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(pool.apply(|| 6).unwrap(), 6);
+    });
+}
+
+#[test]
+fn blocking_calls_leave_the_worker_to_others() {
+    on_workers(|| {
+        let (sender, receiver) = std::sync::mpsc::channel::<u8>();
+        let blocked =
+            ropewalk::spawn(move || spawn_blocking(move || receiver.recv().unwrap()).get().unwrap());
+        ropewalk::yield_now();
+        sender.send(9).unwrap();
+        assert_eq!(blocked.join().unwrap(), 9);
+    });
+}
