@@ -1,18 +1,22 @@
 //! Coroutines: by hand, with registers and stacks of their own; and scheduled, as a mirror of
 //! [`std::thread`].
 //!
-//! Reading order: `switch` (a dozen instructions), `stack`, `strand` (the two together).
+//! Reading order: `switch` (a dozen instructions), `stack`, `strand` (the two together), `typed` (a
+//! coroutine by hand); then [`runtime`](crate::runtime).
 
 pub(crate) mod id;
 pub(crate) mod overflow;
+pub(crate) mod running;
 pub(crate) mod stack;
 pub(crate) mod strand;
 mod switch;
+mod typed;
 pub(crate) mod unwind;
 
 #[cfg(target_arch = "x86_64")]
 pub use switch::Assembly;
 pub use switch::{Boost, DefaultSwitch, SavedRegisters, Switch};
+pub use typed::{Coroutine, CoroutineBuilder, Fresh, Snapshot, State, Suspender};
 
 // The scheduled half is the runtime's; it is offered here because users look for it here.
 pub use crate::runtime::{

@@ -3,7 +3,7 @@
 //! Any other SIGSEGV goes to the handler that was there before. The handler runs on the thread's
 //! alternate stack, takes no lock and allocates nothing.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 
 use super::stack::arena::{find, page_size};
@@ -15,6 +15,8 @@ const ALTERNATE: usize = 64 * 1024;
 static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 
 thread_local! {
+    /// Whether this thread is prepared.
+    static DONE: Cell<bool> = const { Cell::new(false) };
     static OWN: RefCell<Option<Alternate>> = const { RefCell::new(None) };
 }
 
@@ -32,7 +34,16 @@ impl Drop for Alternate {
 }
 
 /// Makes overflows of coroutines that run on this thread be reported.
+#[inline]
 pub(crate) fn ensure_thread() {
+    if !DONE.get() {
+        DONE.set(true);
+        prepare_thread();
+    }
+}
+
+#[cold]
+fn prepare_thread() {
     BEFORE.get_or_init(|| {
         // SAFETY: see the handler.
         unsafe { signal::install(libc::SIGSEGV, handler) }.expect("SIGSEGV can be handled")
