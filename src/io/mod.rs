@@ -1,1 +1,3 @@
-//! (being built)
+//! Input and output that parks instead of blocking: what sockets share, and what pipes will.
+
+pub(crate) mod evented;

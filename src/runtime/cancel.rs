@@ -45,7 +45,9 @@ pub(crate) fn deliver(worker: &Worker, task: &TaskRef) {
 }
 
 /// Cancels every started coroutine of a worker whose runtime ends, and every fresh one.
-pub(crate) fn cancel_all(worker: &Worker) {
+///
+/// True if that has made any of them ready.
+pub(crate) fn cancel_all(worker: &Worker) -> bool {
     // SAFETY: this is the worker's thread; the copy ends the borrow before anything else runs.
     let tasks: Vec<NonNull<Task>> = unsafe { worker.owner() }.started.iter().map(|(_, task)| *task).collect();
     for task in tasks {
@@ -56,4 +58,5 @@ pub(crate) fn cancel_all(worker: &Worker) {
             deliver(worker, &task);
         }
     }
+    worker.has_ready()
 }

@@ -30,7 +30,9 @@ const SPINS: u32 = 200;
 pub(crate) fn wait(worker: &Worker) -> ControlFlow<()> {
     let ending = worker.core().is_ending();
     if ending {
-        super::cancel::cancel_all(worker);
+        if super::cancel::cancel_all(worker) {
+            return ControlFlow::Continue(());
+        }
         if worker.is_done() {
             return ControlFlow::Break(());
         }

@@ -167,6 +167,10 @@ impl Worker {
             }
         }
         WORKER.set(ptr::null());
+        // Descriptors that others still use move to another reactor.
+        self.reactor.shutdown();
+        // SAFETY: this is the worker's thread, and no other borrow is alive.
+        unsafe { self.owner() }.stacks.clear();
     }
 
     /// Takes what runs next, by the rules of fairness above.
@@ -230,6 +234,13 @@ impl Worker {
         let owner = unsafe { self.owner() };
         owner.unwinding_yields = (owner.unwinding_yields + 1) % UNWINDING_YIELDS;
         owner.unwinding_yields == 0
+    }
+
+    /// Tells whether a coroutine is ready to go on.
+    pub(crate) fn has_ready(&self) -> bool {
+        // SAFETY: this is the worker's thread, and no other borrow is alive.
+        let owner = unsafe { self.owner() };
+        owner.lifo.is_some() || !owner.ready.is_empty()
     }
 
     /// Takes a ready coroutine out again; false if it is not in the queues of the owner.

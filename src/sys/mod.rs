@@ -4,4 +4,5 @@ pub(crate) mod epoll;
 pub(crate) mod futex;
 pub(crate) mod memory;
 pub(crate) mod signal;
+pub(crate) mod socket;
 pub(crate) mod thread;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ropewalk::Runtime;
 
-/// Runs `f` on a thread of its own, and fails if it does not end in a minute.
+/// Runs `f` on a thread of its own, and fails if it does not end in half a minute.
 pub fn watched<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
@@ -15,7 +15,7 @@ pub fn watched<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
         let _ = sender.send(());
         value
     });
-    if let Err(mpsc::RecvTimeoutError::Timeout) = receiver.recv_timeout(Duration::from_secs(60)) {
+    if let Err(mpsc::RecvTimeoutError::Timeout) = receiver.recv_timeout(Duration::from_secs(30)) {
         eprintln!("{name} hangs");
         std::process::abort();
     }

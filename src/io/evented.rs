@@ -1,0 +1,155 @@
+//! A descriptor that waits by parking: try the system call, wait when it would block, try again.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::time::Duration;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Instant;
+
+use crate::runtime::far;
+pub(crate) use crate::runtime::source::Direction;
+use crate::runtime::source::Source;
+
+/// A non-blocking descriptor and its source.
+///
+/// The source is declared first: it leaves the reactor before the descriptor is closed.
+#[derive(Debug)]
+pub(crate) struct Evented<T: AsFd> {
+    source: Source,
+    pub(crate) inner: T,
+    closed: AtomicBool,
+    nonblocking: AtomicBool,
+    /// Nanoseconds, one for each direction; zero for none.
+    timeouts: [AtomicU64; 2],
+}
+
+impl<T: AsFd> Evented<T> {
+    /// Registers a descriptor that is non-blocking already.
+    pub(crate) fn new(inner: T) -> io::Result<Self> {
+        let source = Source::new(inner.as_fd().as_raw_fd())?;
+        let (closed, nonblocking) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { source, inner, closed, nonblocking, timeouts: [AtomicU64::new(0), AtomicU64::new(0)] })
+    }
+
+    /// Runs `call` until it does not want to wait any more. `room` is the length of a stream's buffer: a
+    /// call that moves less has emptied (or filled) the kernel's side. A cancellation point.
+    #[inline]
+    pub(crate) fn run<R: Moved>(
+        &self,
+        direction: Direction,
+        room: Option<usize>,
+        mut call: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let mut deadline = None;
+        loop {
+            if self.is_closed() {
+                return Err(closed());
+            }
+            if let Some(seen) = self.source.ready(direction) {
+                match call(&self.inner) {
+                    Ok(result) => {
+                        let moved = result.moved();
+                        if room.is_some_and(|room| moved > 0 && moved < room) {
+                            self.source.exhausted(direction, seen);
+                        }
+                        return Ok(result);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.source.exhausted(direction, seen);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            // Relaxed: a setting.
+            if self.nonblocking.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            if deadline.is_none() {
+                deadline = self.timeout(direction).map(far::after);
+            }
+            self.wait(direction, deadline)?;
+        }
+    }
+
+    /// Waits until the direction may be ready. A cancellation point.
+    pub(crate) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
+        if self.source.wait(direction, deadline)? {
+            return Ok(());
+        }
+        let what = if direction == Direction::Read { "nothing came" } else { "nothing could be sent" };
+        Err(io::Error::new(io::ErrorKind::TimedOut, format!("{what} before the timeout")))
+    }
+
+    /// Says that the kernel has nothing for the direction now; the next wait waits for an event.
+    pub(crate) fn expect_event(&self, direction: Direction, check: impl FnOnce() -> bool) -> bool {
+        let seen = self.source.ready(direction);
+        let done = check();
+        if let (Some(seen), false) = (seen, done) {
+            self.source.exhausted(direction, seen);
+        }
+        done
+    }
+
+    /// Ends all waits with an error, now and from now on.
+    pub(crate) fn close(&self) {
+        // Release: whoever is woken sees it.
+        self.closed.store(true, Ordering::Release);
+        self.source.wake_all();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        // Acquire pairs with the Release in `close`.
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
+        // Relaxed: a setting.
+        self.nonblocking.store(nonblocking, Ordering::Relaxed);
+    }
+
+    pub(crate) fn timeout(&self, direction: Direction) -> Option<Duration> {
+        // Relaxed: a setting.
+        let nanos = self.timeouts[direction as usize].load(Ordering::Relaxed);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
+    }
+
+    pub(crate) fn set_timeout(&self, direction: Direction, limit: Option<Duration>) -> io::Result<()> {
+        if limit.is_some_and(|limit| limit.is_zero()) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a timeout of zero would never let anything happen; use None for no timeout",
+            ));
+        }
+        let nanos = limit.map_or(0, |limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
+        // Relaxed: a setting.
+        self.timeouts[direction as usize].store(nanos, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes the descriptor out of the reactor.
+    pub(crate) fn into_inner(self) -> T {
+        self.inner
+    }
+}
+
+/// How much a call has moved.
+pub(crate) trait Moved {
+    fn moved(&self) -> usize {
+        0
+    }
+}
+
+impl Moved for usize {
+    #[inline]
+    fn moved(&self) -> usize {
+        *self
+    }
+}
+
+impl<A, B> Moved for (A, B) {}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the socket was closed while in use, by a call of close()")
+}

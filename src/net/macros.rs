@@ -1,0 +1,225 @@
+//! What all sockets have in common.
+#![forbid(unsafe_code)]
+
+/// Conversions and descriptors.
+macro_rules! common {
+    ($name:ident, $std:ty) => {
+        impl $name {
+            fn wrap(inner: $std) -> std::io::Result<Self> {
+                Ok(Self { io: $crate::io::evented::Evented::new(inner)? })
+            }
+
+            /// Takes over a socket of std's.
+            ///
+            /// # Errors
+            /// What the kernel says when it is made non-blocking or registered.
+            pub fn from_std(inner: $std) -> std::io::Result<Self> {
+                inner.set_nonblocking(true)?;
+                Self::wrap(inner)
+            }
+
+            /// Gives the socket back to std, blocking again.
+            ///
+            /// # Errors
+            /// What the kernel says when it is made blocking.
+            pub fn into_std(self) -> std::io::Result<$std> {
+                let inner = self.io.into_inner();
+                inner.set_nonblocking(false)?;
+                Ok(inner)
+            }
+
+            /// Makes another handle to the same socket.
+            ///
+            /// # Errors
+            /// What the kernel says.
+            pub fn try_clone(&self) -> std::io::Result<Self> {
+                Self::wrap(self.io.inner.try_clone()?)
+            }
+
+            /// Makes calls return `WouldBlock` instead of waiting.
+            ///
+            /// # Errors
+            /// Never; as std has it.
+            pub fn set_nonblocking(&self, nonblocking: bool) -> std::io::Result<()> {
+                self.io.set_nonblocking(nonblocking);
+                Ok(())
+            }
+
+            /// The error that waits at the socket, if there is one.
+            ///
+            /// # Errors
+            /// What the kernel says.
+            pub fn take_error(&self) -> std::io::Result<Option<std::io::Error>> {
+                self.io.inner.take_error()
+            }
+        }
+
+        impl std::os::fd::AsFd for $name {
+            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+                self.io.inner.as_fd()
+            }
+        }
+
+        impl std::os::fd::AsRawFd for $name {
+            fn as_raw_fd(&self) -> std::os::fd::RawFd {
+                std::os::fd::AsRawFd::as_raw_fd(&self.io.inner)
+            }
+        }
+
+        impl From<$name> for std::os::fd::OwnedFd {
+            fn from(socket: $name) -> Self {
+                socket.io.into_inner().into()
+            }
+        }
+
+        impl TryFrom<$std> for $name {
+            type Error = std::io::Error;
+            fn try_from(inner: $std) -> std::io::Result<Self> {
+                Self::from_std(inner)
+            }
+        }
+
+        impl core::fmt::Debug for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                self.io.inner.fmt(f)
+            }
+        }
+    };
+}
+
+/// Timeouts of both directions.
+macro_rules! timeouts {
+    ($name:ident) => {
+        impl $name {
+            /// Sets how long a receive waits; `None` for ever.
+            ///
+            /// # Errors
+            /// `InvalidInput` for a timeout of zero.
+            pub fn set_read_timeout(&self, limit: Option<core::time::Duration>) -> std::io::Result<()> {
+                self.io.set_timeout($crate::io::evented::Direction::Read, limit)
+            }
+
+            /// Sets how long a send waits; `None` for ever.
+            ///
+            /// # Errors
+            /// `InvalidInput` for a timeout of zero.
+            pub fn set_write_timeout(&self, limit: Option<core::time::Duration>) -> std::io::Result<()> {
+                self.io.set_timeout($crate::io::evented::Direction::Write, limit)
+            }
+
+            /// How long a receive waits.
+            ///
+            /// # Errors
+            /// Never; as std has it.
+            pub fn read_timeout(&self) -> std::io::Result<Option<core::time::Duration>> {
+                Ok(self.io.timeout($crate::io::evented::Direction::Read))
+            }
+
+            /// How long a send waits.
+            ///
+            /// # Errors
+            /// Never; as std has it.
+            pub fn write_timeout(&self) -> std::io::Result<Option<core::time::Duration>> {
+                Ok(self.io.timeout($crate::io::evented::Direction::Write))
+            }
+        }
+    };
+}
+
+/// Reading, writing, closing.
+macro_rules! stream {
+    ($name:ident) => {
+        timeouts!($name);
+
+        impl $name {
+            /// Shuts down one or both directions: waits on them end.
+            ///
+            /// # Errors
+            /// What the kernel says.
+            pub fn shutdown(&self, how: std::net::Shutdown) -> std::io::Result<()> {
+                self.io.inner.shutdown(how)
+            }
+
+            /// Ends the connection: whoever reads or writes it, now or later, gets an error.
+            pub fn close(&self) {
+                self.io.close();
+                // A peer that has gone first is as good.
+                let _ = self.io.inner.shutdown(std::net::Shutdown::Both);
+            }
+        }
+
+        impl std::io::Read for &$name {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                let room = Some(buffer.len());
+                self.io.run($crate::io::evented::Direction::Read, room, |mut inner| inner.read(buffer))
+            }
+
+            fn read_vectored(&mut self, buffers: &mut [std::io::IoSliceMut<'_>]) -> std::io::Result<usize> {
+                let room = Some(buffers.iter().map(|buffer| buffer.len()).sum());
+                self.io
+                    .run($crate::io::evented::Direction::Read, room, |mut inner| inner.read_vectored(buffers))
+            }
+        }
+
+        impl std::io::Write for &$name {
+            fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+                let room = Some(buffer.len());
+                self.io.run($crate::io::evented::Direction::Write, room, |mut inner| inner.write(buffer))
+            }
+
+            fn write_vectored(&mut self, buffers: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
+                let room = Some(buffers.iter().map(|buffer| buffer.len()).sum());
+                self.io.run($crate::io::evented::Direction::Write, room, |mut inner| {
+                    inner.write_vectored(buffers)
+                })
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+
+        impl std::io::Read for $name {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                (&*self).read(buffer)
+            }
+
+            fn read_vectored(&mut self, buffers: &mut [std::io::IoSliceMut<'_>]) -> std::io::Result<usize> {
+                (&*self).read_vectored(buffers)
+            }
+        }
+
+        impl std::io::Write for $name {
+            fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+                (&*self).write(buffer)
+            }
+
+            fn write_vectored(&mut self, buffers: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
+                (&*self).write_vectored(buffers)
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+    };
+}
+
+/// Settings that std's type has, passed on.
+macro_rules! pass_on {
+    ($name:ident: $($method:ident($($arg:ident: $type:ty),*) -> $result:ty, $doc:literal;)*) => {
+        impl $name {
+            $(
+                #[doc = $doc]
+                ///
+                /// # Errors
+                /// What the kernel says.
+                pub fn $method(&self, $($arg: $type),*) -> std::io::Result<$result> {
+                    self.io.inner.$method($($arg),*)
+                }
+            )*
+        }
+    };
+}
+
+pub(super) use {common, pass_on, stream, timeouts};

@@ -1,0 +1,131 @@
+//! Sockets that are non-blocking and close-on-exec from the first moment.
+
+use core::mem;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+const FLAGS: libc::c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+
+/// An address in the kernel's form.
+pub(crate) struct RawAddr {
+    storage: libc::sockaddr_storage,
+    len: libc::socklen_t,
+}
+
+impl RawAddr {
+    fn empty() -> Self {
+        // SAFETY: all zeros is an address of no family.
+        let storage = unsafe { mem::zeroed() };
+        Self { storage, len: mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t }
+    }
+
+    /// Writes a family's own form over the storage.
+    fn with<A>(address: A, len: usize) -> Self {
+        const { assert!(mem::size_of::<A>() <= mem::size_of::<libc::sockaddr_storage>()) };
+        let mut raw = Self::empty();
+        // SAFETY: the storage is larger than the family's form, and aligned for all of them.
+        unsafe { (&raw mut raw.storage).cast::<A>().write(address) };
+        raw.len = len as libc::socklen_t;
+        raw
+    }
+
+    /// From an internet address.
+    pub(crate) fn inet(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(v4) => {
+                let raw = libc::sockaddr_in {
+                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_port: v4.port().to_be(),
+                    sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                    sin_zero: [0; 8],
+                };
+                Self::with(raw, mem::size_of::<libc::sockaddr_in>())
+            }
+            SocketAddr::V6(v6) => {
+                let raw = libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                    sin6_port: v6.port().to_be(),
+                    sin6_flowinfo: v6.flowinfo(),
+                    sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                    sin6_scope_id: v6.scope_id(),
+                };
+                Self::with(raw, mem::size_of::<libc::sockaddr_in6>())
+            }
+        }
+    }
+
+    /// From the path of a Unix socket.
+    pub(crate) fn unix(path: &Path) -> io::Result<Self> {
+        // SAFETY: all zeros is an address of no family.
+        let mut raw: libc::sockaddr_un = unsafe { mem::zeroed() };
+        raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        let bytes = path.as_os_str().as_bytes();
+        if bytes.len() >= raw.sun_path.len() || bytes.contains(&0) || bytes.is_empty() {
+            let text = format!("{} cannot be the path of a Unix socket", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        for (place, byte) in raw.sun_path.iter_mut().zip(bytes) {
+            *place = byte.cast_signed();
+        }
+        let len = mem::offset_of!(libc::sockaddr_un, sun_path) + bytes.len() + 1;
+        Ok(Self::with(raw, len))
+    }
+
+    /// The internet address, if it is one.
+    pub(crate) fn to_inet(&self) -> Option<SocketAddr> {
+        match libc::c_int::from(self.storage.ss_family) {
+            libc::AF_INET => {
+                // SAFETY: the family says that it is this form.
+                let raw = unsafe { (&raw const self.storage).cast::<libc::sockaddr_in>().read() };
+                let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
+                Some(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(raw.sin_port))))
+            }
+            libc::AF_INET6 => {
+                // SAFETY: as above.
+                let raw = unsafe { (&raw const self.storage).cast::<libc::sockaddr_in6>().read() };
+                let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
+                let port = u16::from_be(raw.sin6_port);
+                Some(SocketAddr::V6(SocketAddrV6::new(ip, port, raw.sin6_flowinfo, raw.sin6_scope_id)))
+            }
+            _ => None,
+        }
+    }
+
+    fn family(&self) -> libc::c_int {
+        libc::c_int::from(self.storage.ss_family)
+    }
+}
+
+fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for this caller.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes a stream socket of the address's family.
+pub(crate) fn stream(address: &RawAddr) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    owned(unsafe { libc::socket(address.family(), libc::SOCK_STREAM | FLAGS, 0) })
+}
+
+/// Begins to connect; `WouldBlock` or `EINPROGRESS` if that takes time.
+pub(crate) fn connect(socket: BorrowedFd<'_>, address: &RawAddr) -> io::Result<()> {
+    let place = (&raw const address.storage).cast();
+    // SAFETY: the address lives through the call, and has that length.
+    let result = unsafe { libc::connect(socket.as_raw_fd(), place, address.len) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Takes a connection.
+pub(crate) fn accept(socket: BorrowedFd<'_>) -> io::Result<(OwnedFd, RawAddr)> {
+    let mut address = RawAddr::empty();
+    let place = (&raw mut address.storage).cast();
+    // SAFETY: the storage has room for every family, and both live through the call.
+    let fd = unsafe { libc::accept4(socket.as_raw_fd(), place, &raw mut address.len, FLAGS) };
+    Ok((owned(fd)?, address))
+}

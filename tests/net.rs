@@ -1,0 +1,291 @@
+//! Sockets: many at once, both directions at once, closing, timeouts, faults.
+#![allow(missing_docs, reason = "tests")]
+
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{on_workers, watched};
+use ropewalk::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
+
+fn echo(mut stream: impl Read + Write) {
+    let mut buffer = [0; 512];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(n) => stream.write_all(&buffer[..n]).unwrap(),
+        }
+    }
+}
+
+fn server() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    ropewalk::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else { return };
+            ropewalk::spawn(move || echo(stream));
+        }
+    });
+    address
+}
+
+#[test]
+fn a_thousand_connections_echo_at_once() {
+    for workers in [1, 2, 8] {
+        watched(move || {
+            common::runtime(workers).run(|| {
+                let address = server();
+                let clients: Vec<_> = (0..500u32)
+                    .map(|n| {
+                        ropewalk::spawn(move || {
+                            let mut stream = TcpStream::connect(address).unwrap();
+                            for round in 0..5u32 {
+                                let sent = (n ^ round).to_le_bytes();
+                                stream.write_all(&sent).unwrap();
+                                let mut back = [0; 4];
+                                stream.read_exact(&mut back).unwrap();
+                                assert_eq!(back, sent);
+                            }
+                        })
+                    })
+                    .collect();
+                clients.into_iter().for_each(|client| client.join().unwrap());
+            });
+        });
+    }
+}
+
+#[test]
+fn plain_threads_use_the_same_sockets() {
+    watched(|| {
+        let address = server();
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                std::thread::spawn(move || {
+                    let mut stream = TcpStream::connect(address).unwrap();
+                    stream.write_all(&[7; 100]).unwrap();
+                    stream.shutdown(Shutdown::Write).unwrap();
+                    let mut all = Vec::new();
+                    stream.read_to_end(&mut all).unwrap();
+                    assert_eq!(all, [7; 100]);
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+#[test]
+fn two_coroutines_read_and_write_one_stream_at_once() {
+    on_workers(|| {
+        let stream = Arc::new(TcpStream::connect(server()).unwrap());
+        let writer = {
+            let stream = Arc::clone(&stream);
+            ropewalk::spawn(move || {
+                let bytes: Vec<u8> = (0..1 << 20).map(|n: u32| (n >> 8) as u8).collect();
+                (&*stream).write_all(&bytes).unwrap();
+                stream.shutdown(Shutdown::Write).unwrap();
+            })
+        };
+        let mut back = Vec::new();
+        (&*stream).read_to_end(&mut back).unwrap();
+        writer.join().unwrap();
+        assert!(back.len() == 1 << 20 && back.iter().enumerate().all(|(n, byte)| *byte == (n >> 8) as u8));
+    });
+}
+
+#[test]
+fn closing_wakes_whoever_waits() {
+    on_workers(|| {
+        let stream = Arc::new(TcpStream::connect(server()).unwrap());
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());
+        let reader = {
+            let stream = Arc::clone(&stream);
+            ropewalk::spawn(move || (&*stream).read(&mut [0; 8]))
+        };
+        let acceptor = {
+            let listener = Arc::clone(&listener);
+            ropewalk::spawn(move || listener.accept().map(drop))
+        };
+        ropewalk::sleep(Duration::from_millis(2));
+        stream.close();
+        listener.close();
+        assert!(!matches!(reader.join().unwrap(), Ok(1..)));
+        assert_eq!(acceptor.join().unwrap().unwrap_err().kind(), ErrorKind::NotConnected);
+        assert!((&*stream).read(&mut [0; 8]).is_err());
+    });
+}
+
+#[test]
+fn timeouts_end_reads_and_zero_is_refused() {
+    let check = || {
+        let mut stream = TcpStream::connect(server()).unwrap();
+        assert_eq!(
+            stream.set_read_timeout(Some(Duration::ZERO)).unwrap_err().kind(),
+            ErrorKind::InvalidInput
+        );
+        stream.set_read_timeout(Some(Duration::from_millis(3))).unwrap();
+        let began = Instant::now();
+        assert_eq!(stream.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(began.elapsed() >= Duration::from_millis(3));
+        stream.write_all(b"still usable").unwrap();
+        let mut back = [0; 12];
+        stream.read_exact(&mut back).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        assert_eq!(stream.read(&mut back).unwrap_err().kind(), ErrorKind::WouldBlock);
+    };
+    on_workers(check);
+    watched(check);
+}
+
+#[test]
+fn a_refused_connection_stays_refused() {
+    on_workers(|| {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let limit = Duration::from_secs(5);
+        let error = TcpStream::connect_timeout(&address, limit).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn a_peer_that_leaves_right_after_its_last_bytes_is_seen() {
+    // The last bytes and the end come together: a short read must not wait for another event.
+    on_workers(|| {
+        for _ in 0..200 {
+            let (mut a, mut b) = UnixStream::pair().unwrap();
+            let writer = ropewalk::spawn(move || a.write_all(b"bye"));
+            ropewalk::yield_now();
+            let mut all = Vec::new();
+            b.read_to_end(&mut all).unwrap();
+            assert_eq!(all, b"bye");
+            writer.join().unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_cancelled_reader_leaves_the_bytes() {
+    on_workers(|| {
+        let (mut a, b) = UnixStream::pair().unwrap();
+        let b = Arc::new(b);
+        for round in 0..50u8 {
+            let reading = Arc::clone(&b);
+            let reader = ropewalk::spawn(move || {
+                let mut byte = [0];
+                (&*reading).read_exact(&mut byte).unwrap();
+                byte[0]
+            });
+            ropewalk::yield_now();
+            reader.cancel();
+            a.write_all(&[round]).unwrap();
+            match reader.join() {
+                Ok(byte) => assert_eq!(byte, round),
+                Err(_) => {
+                    let mut byte = [0];
+                    (&*b).read_exact(&mut byte).unwrap();
+                    assert_eq!(byte[0], round);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn datagrams_arrive() {
+    on_workers(|| {
+        let (a, b) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let to = b.local_addr().unwrap();
+        let sender =
+            ropewalk::spawn(move || (0..100u8).for_each(|n| assert_eq!(a.send_to(&[n], to).unwrap(), 1)));
+        for n in 0..100u8 {
+            let mut byte = [0; 4];
+            assert_eq!(b.recv_from(&mut byte).unwrap().0, 1);
+            assert_eq!(byte[0], n);
+        }
+        sender.join().unwrap();
+        let (c, d) = UnixDatagram::pair().unwrap();
+        let receiver = ropewalk::spawn(move || d.recv(&mut [0; 16]).unwrap());
+        c.send(b"abc").unwrap();
+        assert_eq!(receiver.join().unwrap(), 3);
+    });
+}
+
+#[test]
+fn unix_listeners_accept() {
+    on_workers(|| {
+        let path = std::env::temp_dir().join(format!("ropewalk-{}-{:p}", std::process::id(), &()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = ropewalk::spawn(move || echo(listener.accept().unwrap().0));
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.write_all(b"path").unwrap();
+        let mut back = [0; 4];
+        stream.read_exact(&mut back).unwrap();
+        assert_eq!(&back, b"path");
+        drop(stream);
+        server.join().unwrap();
+        std::fs::remove_file(&path).unwrap();
+    });
+}
+
+#[test]
+fn names_are_looked_up() {
+    on_workers(|| {
+        let listener = TcpListener::bind(("localhost", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = ropewalk::spawn(move || listener.accept().map(drop));
+        TcpStream::connect(format!("localhost:{port}")).unwrap();
+        server.join().unwrap().unwrap();
+        assert!(TcpStream::connect("no port here").is_err());
+    });
+}
+
+#[test]
+fn accept_waits_without_spinning_while_there_is_no_descriptor() {
+    const TEST: &str = "accept_waits_without_spinning_while_there_is_no_descriptor";
+    if std::env::var_os("ROPEWALK_CHILD").is_none() {
+        let program = std::env::current_exe().unwrap();
+        let mut child = std::process::Command::new(program);
+        child.args([TEST, "--exact", "--test-threads=1"]).env("ROPEWALK_CHILD", "1");
+        assert!(child.status().unwrap().success());
+        return;
+    }
+    let runtime = common::runtime(1);
+    runtime.run(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..4).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        // All descriptors that are left.
+        let mut hoard = Vec::new();
+        let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+        // SAFETY: sets a limit of this child process.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            hoard.push(file);
+        }
+        let accepting =
+            ropewalk::spawn(move || (0..4).map(|_| listener.accept().unwrap().0).collect::<Vec<_>>().len());
+        let before = cpu();
+        ropewalk::sleep(Duration::from_millis(300));
+        assert!(!accepting.is_finished());
+        assert!(cpu() - before < Duration::from_millis(150), "it spins");
+        hoard.truncate(hoard.len() - 16);
+        assert_eq!(accepting.join().unwrap(), 4);
+        drop(clients);
+    });
+
+    /// Processor time of this process.
+    fn cpu() -> Duration {
+        // SAFETY: all zeros is a timespec.
+        let mut time: libc::timespec = unsafe { std::mem::zeroed() };
+        // SAFETY: writes the timespec.
+        unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+        Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap())
+    }
+}
