@@ -4,9 +4,6 @@
 //! then [`sync`] (the futex and its family), [`queue`] and [`channel`] (rings), [`thread`] (pool),
 //! [`time`], [`net`].
 
-// Layers land one after another; what the lower ones offer is used once the upper ones are there.
-#![allow(dead_code)]
-
 pub mod base;
 pub mod sys;
 
@@ -36,3 +33,7 @@ pub use coroutine::{
 };
 #[cfg(not(loom))]
 pub use runtime::Runtime;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -89,6 +89,13 @@ impl OwnerWord {
         word & CONTENDED != 0 && word & !CONTENDED != 0
     }
 
+    /// The owner, and whether somebody may wait.
+    pub fn state(&self) -> (u32, bool) {
+        // Relaxed: a picture.
+        let word = self.0.load(Ordering::Relaxed);
+        (word & !CONTENDED, word & CONTENDED != 0)
+    }
+
     /// The owner; 0 if there is none.
     #[inline]
     pub fn owner(&self) -> u32 {

@@ -150,14 +150,4 @@ impl<T> Zero<T> {
             }
         }
     }
-
-    /// Tells whether a receive would give something at once.
-    pub(super) fn can_recv(&self) -> bool {
-        self.queue.with(|state, _| !state.offers.is_empty() || state.closed)
-    }
-
-    /// Tells whether a send would go through at once.
-    pub(super) fn can_send(&self) -> bool {
-        self.queue.with(|state, list| state.closed || list.peek(|seen| seen.key == RECEIVER).is_some())
-    }
 }

@@ -77,9 +77,4 @@ impl Gate {
     pub(crate) fn wake_all(&self) {
         while self.wake_one() {}
     }
-
-    /// How many wait now.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
 }

@@ -59,3 +59,14 @@ tasks::queue! {
     /// ```
     PriorityQueue<T: Send + Ord>, Ordered<T>, |capacity| Ordered::new(capacity)
 }
+
+impl<T: Send> Queue<T> {
+    /// The slots of the ring that the next `get` and the next `put` will use, for pictures; `None` without
+    /// bound.
+    pub fn ring_ends(&self) -> Option<(usize, usize)> {
+        match &self.core.buffer {
+            Fifo::Bounded(ring) => Some(ring.ends()),
+            Fifo::Unbounded(_) => None,
+        }
+    }
+}

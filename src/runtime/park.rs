@@ -51,8 +51,6 @@ pub(crate) enum Reason {
     Park,
     /// A future's waker.
     Future,
-    /// A result of a pool.
-    Result,
 }
 
 /// One wait of one party, as lists hold it.

@@ -116,7 +116,7 @@ impl<'scope> Scope<'scope, '_> {
             // Relaxed: this thread has just added it, and the scope still runs here.
             self.children.running.fetch_sub(1, Ordering::Relaxed);
         }
-        Ok(ScopedJoinHandle { handle: handle?, children: &self.children })
+        Ok(ScopedJoinHandle { handle: handle?, scope: PhantomData })
     }
 
     fn count(&self) -> Child {
@@ -136,7 +136,7 @@ impl fmt::Debug for Scope<'_, '_> {
 /// The right to a scoped coroutine's result.
 pub struct ScopedJoinHandle<'scope, T> {
     handle: JoinHandle<T>,
-    children: &'scope Children,
+    scope: PhantomData<&'scope ()>,
 }
 
 impl<T> ScopedJoinHandle<'_, T> {

@@ -156,11 +156,6 @@ impl TaskRef {
         Self(task)
     }
 
-    #[inline]
-    pub(crate) fn as_ptr(&self) -> NonNull<Task> {
-        self.0
-    }
-
     /// Moves the result out.
     ///
     /// # Safety

@@ -19,9 +19,3 @@ pub(crate) unsafe fn is(party: NonNull<Party>) -> String {
     let task = unsafe { party.cast::<Task>().as_ref() };
     format!("coroutine '{}' (#{})", task.name().unwrap_or("unnamed"), task.id)
 }
-
-/// What people call the calling party.
-pub(crate) fn am_i() -> String {
-    // SAFETY: the calling party is alive.
-    unsafe { is(party::current()) }
-}

@@ -9,8 +9,9 @@
 //!
 //! Fairness, as a contract (a "turn" is one switch into a coroutine):
 //! * the lifo slot serves at most `LIFO_BUDGET` turns in a row, then its coroutine goes to the tail;
-//! * every `FRESH_EVERY` turns a fresh coroutine goes before the ready ones;
-//! * the inbox is looked at every turn, injector, timers and epoll every `MAINTENANCE_EVERY` turns.
+//! * every `FRESH_EVERY` turns, so every other one, a fresh coroutine (of the own deque, or of the
+//!   injector if that is empty) goes before the ready ones;
+//! * the inbox is looked at every turn, timers and epoll every `MAINTENANCE_EVERY` turns.
 //!
 //! Invariants:
 //! * I1: `owner` is touched by the worker's thread only, and never borrowed across a switch or a
@@ -39,7 +40,7 @@ use crate::coroutine::stack::StackCache;
 use crate::coroutine::strand::Strand;
 
 const LIFO_BUDGET: u32 = 16;
-const FRESH_EVERY: u64 = 8;
+const FRESH_EVERY: u64 = 2;
 const MAINTENANCE_EVERY: u64 = 64;
 /// Fresh tasks taken from the injector at once.
 /// Yields of an unwinding coroutine before it really gives way.
@@ -184,7 +185,7 @@ impl Worker {
             self.drain_inbox();
         }
         if tick.is_multiple_of(FRESH_EVERY)
-            && let Some(task) = self.pop_fresh()
+            && let Some(task) = self.pop_fresh().or_else(|| self.pop_injected())
         {
             return Some(task);
         }
@@ -253,6 +254,14 @@ impl Worker {
         }
         let found = owner.ready.iter().position(|ready| *ready == task);
         found.and_then(|index| owner.ready.remove(index)).is_some()
+    }
+
+    #[inline]
+    fn pop_injected(&self) -> Option<NonNull<Task>> {
+        if self.core().injector.len() == 0 || self.take_injected(INJECTOR_BATCH) == 0 {
+            return None;
+        }
+        self.pop_fresh()
     }
 
     /// Runs `task` until it waits, yields or ends.
@@ -357,15 +366,12 @@ impl Worker {
         }
     }
 
-    /// Looks at what does not come by itself: timers, epoll, injector.
+    /// Looks at what does not come by itself: timers, epoll.
     #[cold]
     fn maintain(&self) {
         timers::fire(self);
         if self.reactor.has_sources() {
             idle::poll(self, Some(core::time::Duration::ZERO));
-        }
-        if self.core().injector.len() > 0 {
-            self.take_injected(1);
         }
         if self.core().is_ending() {
             super::cancel::cancel_all(self);

@@ -25,7 +25,7 @@ pub use condvar::Condvar;
 pub use event::Event;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{Lazy, Once, OnceCell};
-pub use raw_mutex::{NotOwner, RawMutex};
+pub use raw_mutex::{MutexState, NotOwner, RawMutex};
 pub use reentrant::{ReentrantGuard, ReentrantMutex};
 pub use rw_lock::{ReadGuard, RwLock, WriteGuard};
 pub use semaphore::{Permit, Semaphore, TooManyReleases};

@@ -7,7 +7,7 @@ use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 use std::time::Instant;
 
-use super::raw_mutex::RawMutex;
+use super::raw_mutex::{MutexState, RawMutex};
 
 /// A value that one party at a time may touch: coroutines and plain threads alike.
 ///
@@ -81,6 +81,11 @@ impl<T: ?Sized> Mutex<T> {
         self.value.get_mut()
     }
 
+    /// Looks at the word and the wait queue, for pictures.
+    pub fn state(&self) -> MutexState {
+        self.raw.state()
+    }
+
     /// Tells whether anybody holds the lock now.
     pub fn is_locked(&self) -> bool {
         self.raw.is_held()
@@ -118,12 +123,6 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// The mutex it belongs to.
     pub(super) fn mutex(&self) -> &'a Mutex<T> {
         self.mutex
-    }
-}
-
-impl<T: ?Sized> Mutex<T> {
-    pub(super) fn raw(&self) -> &RawMutex {
-        &self.raw
     }
 }
 

@@ -58,6 +58,18 @@ impl fmt::Display for NotOwner {
 
 impl core::error::Error for NotOwner {}
 
+/// A mutex's word, taken apart; for pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MutexState {
+    /// The id of the party that holds it; 0 for nobody.
+    pub owner: u32,
+    /// Whether somebody may wait.
+    pub contended: bool,
+    /// How many wait.
+    pub waiting: usize,
+}
+
 impl RawMutex {
     /// Makes a free mutex.
     pub const fn new() -> Self {
@@ -122,6 +134,20 @@ impl RawMutex {
     /// Tells whether anybody holds it.
     pub fn is_held(&self) -> bool {
         self.0.owner() != 0
+    }
+
+    /// Looks at the word and the wait queue. Takes the queue's short lock.
+    pub fn state(&self) -> MutexState {
+        let (owner, contended) = self.0.state();
+        let address = self.address();
+        let mut waiting = 0;
+        shard(address).with(|(), list| {
+            list.peek(|seen| {
+                waiting += usize::from(seen.key == address);
+                false
+            })
+        });
+        MutexState { owner, contended, waiting }
     }
 
     /// The id of the holder; 0 for nobody.

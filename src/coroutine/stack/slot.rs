@@ -61,13 +61,6 @@ impl Stack {
         unsafe { self.0.as_ref() }
     }
 
-    /// The slot, without the header.
-    pub(super) fn into_slot(self) -> Slot {
-        let slot = self.slot();
-        core::mem::forget(self);
-        slot
-    }
-
     fn slot(&self) -> Slot {
         let header = self.header();
         let base = self.0.as_ptr().wrapping_add(1).cast::<u8>().wrapping_sub(header.size);

@@ -1,0 +1,71 @@
+//! Section 8: a queue, its ring, and its verbs.
+
+use std::time::Duration;
+
+use ropewalk::queue::{PriorityQueue, Queue};
+
+use crate::Outcome;
+
+fn picture(queue: &Queue<u32>, what: &str) {
+    let capacity = queue.capacity().unwrap_or(0);
+    let (head, _) = queue.ring_ends().unwrap_or((0, 0));
+    let full = |slot: usize| (slot + capacity - head) % capacity < queue.len();
+    let slots: String = (0..capacity).map(|slot| if full(slot) { "█" } else { "·" }).collect();
+    let (head, tail) = queue.ring_ends().unwrap_or((0, 0));
+    println!("  {what:<22} [{slots}]  head {head}  tail {tail}  len {}", queue.len());
+}
+
+pub(crate) fn run(_: &[String]) -> Outcome {
+    println!("A ring of four slots. `put` writes at the tail, `get` takes from the head:");
+    let queue = Queue::bounded(4);
+    picture(&queue, "new");
+    (1..=3).try_for_each(|n| queue.put(n))?;
+    picture(&queue, "put 1, 2, 3");
+    println!("  got {}, {}", queue.get()?, queue.get()?);
+    picture(&queue, "after two gets");
+    (4..=6).try_for_each(|n| queue.put(n))?;
+    picture(&queue, "put 4, 5, 6: full");
+    println!("  try_put(7): {}", queue.try_put(7).expect_err("it is full"));
+    println!(
+        "  put_timeout(7, 5 ms): {}",
+        queue.put_timeout(7, Duration::from_millis(5)).expect_err("it stays full")
+    );
+    queue.close();
+    println!("  closed; what is left: {:?}", queue.iter().collect::<Vec<_>>());
+    println!("  get: {}", queue.get().expect_err("it is drained"));
+
+    println!("Three producers and two consumers, coroutines all; `join` waits until every task is done:");
+    let queue = Queue::bounded(8);
+    let sums = ropewalk::scope(|s| {
+        let consumers = [0, 1].map(|_| {
+            s.spawn(|| {
+                queue.iter().fold((0, 0u64), |(count, sum), n: u64| {
+                    queue.task_done();
+                    (count + 1, sum + n)
+                })
+            })
+        });
+        let producers =
+            [0, 1, 2].map(|_| s.spawn(|| (1..=10_000).for_each(|n| queue.put(n).expect("it is open"))));
+        for producer in producers {
+            producer.join().expect("a producer does not panic");
+        }
+        queue.join();
+        queue.close();
+        consumers.map(|consumer| consumer.join().expect("a consumer does not panic"))
+    });
+    println!(
+        "  consumed {} and {} values; sum {} (expected {})",
+        sums[0].0,
+        sums[1].0,
+        sums[0].1 + sums[1].1,
+        3 * 50_005_000
+    );
+
+    let urgent = PriorityQueue::unbounded();
+    [(2, "wash"), (1, "eat"), (2, "iron"), (0, "wake")].into_iter().try_for_each(|job| urgent.put(job))?;
+    urgent.close();
+    println!("  by priority: {:?}", urgent.iter().map(|job| job.1).collect::<Vec<_>>());
+    println!("A queue between processes comes with the process module.");
+    Ok(())
+}
