@@ -175,7 +175,18 @@ impl CoroutineBuilder {
     ///
     /// # Errors
     /// `InvalidInput` for an impossible stack size, `OutOfMemory` if there is no address space.
-    pub fn build<I, Y, R, S: Switch, F>(self, f: F) -> std::io::Result<Coroutine<I, Y, R, S>>
+    pub fn build<I, Y, R, F>(self, f: F) -> std::io::Result<Coroutine<I, Y, R>>
+    where
+        F: FnOnce(&Suspender<I, Y, R>, I) -> R + 'static,
+    {
+        self.build_with(f)
+    }
+
+    /// As [`build`](Self::build), with any switcher.
+    ///
+    /// # Errors
+    /// As for `build`.
+    pub fn build_with<I, Y, R, S: Switch, F>(self, f: F) -> std::io::Result<Coroutine<I, Y, R, S>>
     where
         F: FnOnce(&Suspender<I, Y, R, S>, I) -> R + 'static,
     {
@@ -224,7 +235,9 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
     where
         F: FnOnce(&Suspender<I, Y, R, S>, I) -> R + 'static,
     {
-        CoroutineBuilder::new().build(f).unwrap_or_else(|error| panic!("a coroutine cannot be made: {error}"))
+        CoroutineBuilder::new()
+            .build_with(f)
+            .unwrap_or_else(|error| panic!("a coroutine cannot be made: {error}"))
     }
 
     pub(super) fn with<F>(stack: Stack, name: Option<Box<str>>, f: F) -> Self
@@ -424,12 +437,25 @@ pub struct Fresh<I, Y, R = (), S: Switch = DefaultSwitch> {
     start: Box<dyn FnOnce(&Suspender<I, Y, R, S>, I) -> R + Send>,
 }
 
-impl<I: 'static, Y: 'static, R: 'static, S: Switch> Fresh<I, Y, R, S> {
+impl<I: 'static, Y: 'static, R: 'static> Fresh<I, Y, R> {
     /// Makes one with a stack of 256 KiB.
     ///
     /// # Panics
     /// If there is no address space for a stack.
     pub fn new<F>(f: F) -> Self
+    where
+        F: FnOnce(&Suspender<I, Y, R>, I) -> R + Send + 'static,
+    {
+        Self::with_switch(f)
+    }
+}
+
+impl<I: 'static, Y: 'static, R: 'static, S: Switch> Fresh<I, Y, R, S> {
+    /// As [`new`](Fresh::new), with any switcher.
+    ///
+    /// # Panics
+    /// If there is no address space for a stack.
+    pub fn with_switch<F>(f: F) -> Self
     where
         F: FnOnce(&Suspender<I, Y, R, S>, I) -> R + Send + 'static,
     {
