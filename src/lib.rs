@@ -4,6 +4,9 @@
 //! then [`sync`] (the futex and its family), [`queue`] and [`channel`] (rings), [`thread`] (pool),
 //! [`time`], [`net`].
 
+// Under `cfg(loom)` only the words that are model-checked are used.
+#![cfg_attr(loom, allow(dead_code))]
+
 pub mod base;
 pub mod sys;
 

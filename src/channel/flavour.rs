@@ -96,6 +96,24 @@ impl<T> Shared<T> {
     }
 }
 
+impl<T> Shared<T> {
+    /// Tells whether a receive would end at once.
+    pub(super) fn can_recv(&self) -> bool {
+        match &self.kind {
+            Kind::Buffered(core) => !core.buffer.is_empty() || core.buffer.is_closed(),
+            Kind::Zero(zero) => zero.can_recv(),
+        }
+    }
+
+    /// Tells whether a send would end at once.
+    pub(super) fn can_send(&self) -> bool {
+        match &self.kind {
+            Kind::Buffered(core) => !core.buffer.is_full() || core.buffer.is_closed(),
+            Kind::Zero(zero) => zero.can_send(),
+        }
+    }
+}
+
 /// A channel that a clock sends on: one message, or one every period. No thread, no timer of its own:
 /// whoever receives waits until the time has come.
 #[derive(Debug)]

@@ -2,13 +2,18 @@
 //!
 //! Reading order: `base::ring`, `queue::gate`, `queue::core`, then `zero` (capacity zero), `ends`.
 
+mod case;
 mod ends;
 mod error;
 mod flavour;
+mod macros;
+mod select;
 mod zero;
 
+pub use crate::{select, select_biased};
 pub use ends::{IntoIter, Iter, Receiver, Sender, TryIter, after, at, bounded, never, tick, unbounded};
 pub use error::{
     ReadyTimeoutError, RecvError, RecvTimeoutError, SelectTimeoutError, SendError, SendTimeoutError,
     TryReadyError, TryRecvError, TrySelectError, TrySendError,
 };
+pub use select::{Select, SelectedOperation};

@@ -11,7 +11,9 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::queue::core::{GetFailed, PutFailed};
+use crate::runtime::multi_wait::MultiWait;
 use crate::runtime::park::{Claimed, Outcome, Reason, raise_cancelled};
+use crate::runtime::party;
 use crate::runtime::wait_queue::{How, WaitQueue};
 
 /// What a waiter is: the `key` of its entry. A sender's `note` is the number of its offer.
@@ -148,6 +150,52 @@ impl<T> Zero<T> {
                 Some(Outcome::TimedOut) => return Err(GetFailed::Empty),
                 Some(Outcome::Cancelled) => raise_cancelled(),
             }
+        }
+    }
+
+    /// Tells whether a receive would end at once.
+    pub(super) fn can_recv(&self) -> bool {
+        self.queue.with(|state, _| !state.offers.is_empty() || state.closed)
+    }
+
+    /// Tells whether a send would go through at once.
+    pub(super) fn can_send(&self) -> bool {
+        self.queue.with(|state, list| state.closed || list.peek(|seen| seen.key == RECEIVER).is_some())
+    }
+
+    /// Waits for an offer as one of several waits; true if there is one.
+    pub(super) fn enlist_recv<'a>(&'a self, wait: &mut MultiWait<'a>) -> bool {
+        let own = party::current_id();
+        let mut willing = None;
+        let ready = wait.enlist(&self.queue, RECEIVER, |state, list| {
+            let ready = !state.offers.is_empty() || state.closed;
+            if !ready {
+                willing = list.claim(|seen| seen.key == WILLING && seen.party != own);
+            }
+            ready
+        });
+        if let Some(willing) = willing {
+            willing.wake();
+        }
+        ready
+    }
+
+    /// Waits for a receiver as one of several waits; true if there is one, other than the caller itself.
+    pub(super) fn enlist_send<'a>(&'a self, wait: &mut MultiWait<'a>) -> bool {
+        let own = party::current_id();
+        wait.enlist(&self.queue, WILLING, |state, list| {
+            state.closed || list.peek(|seen| seen.key == RECEIVER && seen.party != own).is_some()
+        })
+    }
+
+    /// A wake that was meant for the caller goes to another receiver, if there is something to take.
+    pub(super) fn pass_on(&self) {
+        let claimed = self.queue.with(|state, list| {
+            let more = !state.offers.is_empty();
+            if more { list.claim(|seen| seen.key == RECEIVER) } else { None }
+        });
+        if let Some(claimed) = claimed {
+            claimed.wake();
         }
     }
 }

@@ -14,6 +14,7 @@
 use core::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::time::Instant;
 
+use crate::runtime::multi_wait::MultiWait;
 use crate::runtime::park::{Outcome, Reason, raise_cancelled};
 use crate::runtime::wait_queue::{How, WaitQueue};
 
@@ -76,5 +77,26 @@ impl Gate {
     /// Wakes all who wait now.
     pub(crate) fn wake_all(&self) {
         while self.wake_one() {}
+    }
+
+    /// As [`wait`](Self::wait), for one of several waits: true if there is no need to.
+    pub(crate) fn enlist<'a>(&'a self, wait: &mut MultiWait<'a>, ready: impl FnOnce() -> bool) -> bool {
+        wait.enlist(&self.queue, 0, |(), _| {
+            // Relaxed: the fence orders it.
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            let ready = ready();
+            if ready {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+            }
+            ready
+        })
+    }
+
+    /// One of several waits is over; `won` if a wake came through this gate.
+    pub(crate) fn left(&self, won: bool) {
+        if !won {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

@@ -19,6 +19,7 @@ mod join;
 mod local;
 mod metrics;
 mod monitor;
+pub(crate) mod multi_wait;
 pub(crate) mod park;
 pub(crate) mod party;
 mod permit;

@@ -105,6 +105,13 @@ impl Waiter {
         unsafe { self.party.as_ref() }.word.claim(self.ticket, Outcome::TimedOut)
     }
 
+    /// Closes a wait that may have been published; false if another has ended it already: then `park`
+    /// must follow, to take the wake in.
+    pub(crate) fn retract(self) -> bool {
+        // SAFETY: the calling party is the owner, and it lives.
+        unsafe { self.party.as_ref() }.word.claim(self.ticket, Outcome::Notified)
+    }
+
     /// As [`claim`](Self::claim), with another outcome.
     ///
     /// # Safety

@@ -21,11 +21,13 @@ use super::park::{Claimed, Outcome, Reason, Waiter, park};
 use crate::base::lock::Lock;
 
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     waiter: Waiter,
     key: usize,
     note: u64,
     linked: bool,
+    /// Set by the claim that has won through this very entry.
+    won: bool,
     prev: *mut Entry,
     next: *mut Entry,
 }
@@ -125,10 +127,15 @@ impl WaitList {
             let waiter = this.waiter;
             // SAFETY: it lives, and is linked here.
             unsafe { self.remove(entry) };
-            // SAFETY: the owner cannot return before it has had the lock, or was claimed just here.
+            // Before the claim: after it, the entry may be gone.
+            // SAFETY: it lives: the owner cannot return before it has had the lock.
+            unsafe { (*entry.as_ptr()).won = true };
+            // SAFETY: as above.
             if let Some(claimed) = unsafe { waiter.claim() } {
                 return Some(claimed);
             }
+            // SAFETY: as above; it was not claimed here.
+            unsafe { (*entry.as_ptr()).won = false };
         }
         None
     }
@@ -141,7 +148,12 @@ impl WaitList {
 }
 
 impl Entry {
-    fn seen(&self) -> Seen {
+    fn new(waiter: Waiter, key: usize, note: u64) -> Self {
+        let (prev, next) = (ptr::null_mut(), ptr::null_mut());
+        Self { waiter, key, note, linked: false, won: false, prev, next }
+    }
+
+    pub(super) fn seen(&self) -> Seen {
         // SAFETY: whoever holds the lock finds living parties (I1).
         let party = unsafe { self.waiter.id() };
         Seen { party, key: self.key, note: self.note }
@@ -225,7 +237,7 @@ impl<S> WaitQueue<S> {
             }
             waiter = Waiter::open();
             let (key, note) = (how.key, how.note);
-            entry = Entry { waiter, key, note, linked: false, prev: ptr::null_mut(), next: ptr::null_mut() };
+            entry = Entry::new(waiter, key, note);
             place = NonNull::from(&mut entry);
             // SAFETY: the entry is on this frame, which is left only when it is out again (below).
             unsafe { guard.1.push(place, how.front) };
@@ -238,5 +250,48 @@ impl<S> WaitQueue<S> {
             unsafe { self.0.lock().1.remove(place) };
         }
         Some(outcome)
+    }
+}
+
+/// A queue as [`MultiWait`](super::multi_wait::MultiWait) sees it, whatever its state.
+pub(super) trait Place {
+    /// Takes an entry out; true if a claim has won through it.
+    ///
+    /// # Safety
+    /// * The entry lives, and was pushed here.
+    unsafe fn take_out(&self, entry: NonNull<Entry>) -> bool;
+}
+
+impl<S> Place for WaitQueue<S> {
+    unsafe fn take_out(&self, entry: NonNull<Entry>) -> bool {
+        let mut guard = self.0.lock();
+        // SAFETY: the caller's duty.
+        unsafe { guard.1.remove(entry) };
+        // SAFETY: it lives, and the lock is held.
+        unsafe { entry.as_ref() }.won
+    }
+}
+
+impl<S> WaitQueue<S> {
+    /// Asks `ready` under the lock, and puts an entry into the queue if it is not; true if it is.
+    ///
+    /// # Safety
+    /// * The entry stays in place until [`Place::take_out`].
+    pub(super) unsafe fn enlist(
+        &self,
+        waiter: Waiter,
+        key: usize,
+        ready: impl FnOnce(&mut S, &mut WaitList) -> bool,
+        entry: &mut Option<Box<Entry>>,
+    ) -> bool {
+        let mut guard = self.0.lock();
+        let (state, list) = &mut *guard;
+        if ready(state, list) {
+            return true;
+        }
+        let place = entry.insert(Box::new(Entry::new(waiter, key, 0)));
+        // SAFETY: boxed, and kept by the caller.
+        unsafe { list.push(NonNull::from(&mut **place), false) };
+        false
     }
 }

@@ -1,0 +1,179 @@
+//! `select!`: one of many, nothing lost, nothing taken twice.
+#![allow(missing_docs, reason = "tests")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::on_workers;
+use ropewalk::channel::{Select, after, bounded, never, unbounded};
+use ropewalk::{select, select_biased};
+
+#[test]
+fn a_loser_keeps_its_message() {
+    for capacity in [0, 1, 5] {
+        on_workers(move || {
+            let ((s1, r1), (s2, r2)) = (bounded(capacity), bounded(capacity));
+            let senders = [s1, s2].map(|sender| {
+                ropewalk::spawn(move || {
+                    for n in 0..500u32 {
+                        sender.send(n).unwrap();
+                    }
+                })
+            });
+            let mut next = [0, 0];
+            let mut open = [true, true];
+            while open[0] || open[1] {
+                let (which, result) = select! {
+                    recv(r1) -> message => (0, message),
+                    recv(r2) -> message => (1, message),
+                };
+                match result {
+                    Ok(n) => {
+                        assert_eq!(n, next[which]);
+                        next[which] += 1;
+                    }
+                    Err(_) => {
+                        open[which] = false;
+                        if open[1 - which] {
+                            // The other one is drained alone, as the closed one is always ready.
+                            let other = if which == 0 { &r2 } else { &r1 };
+                            for n in other.iter() {
+                                assert_eq!(n, next[1 - which]);
+                                next[1 - which] += 1;
+                            }
+                            open[1 - which] = false;
+                        }
+                    }
+                }
+            }
+            assert_eq!(next, [500, 500]);
+            senders.into_iter().for_each(|sender| sender.join().unwrap());
+        });
+    }
+}
+
+#[test]
+fn two_selects_meet_on_a_channel_without_room() {
+    on_workers(|| {
+        let (sender, receiver) = bounded::<u32>(0);
+        let quiet = never::<()>();
+        let sending = ropewalk::spawn(move || {
+            for n in 0..300 {
+                select! {
+                    send(sender, n) -> result => result.unwrap(),
+                    recv(quiet) -> _ => unreachable!(),
+                }
+            }
+        });
+        let other = never::<u32>();
+        for expected in 0..300 {
+            let n = select! {
+                recv(other) -> n => n,
+                recv(receiver) -> n => n,
+            };
+            assert_eq!(n, Ok(expected));
+        }
+        sending.join().unwrap();
+    });
+}
+
+#[test]
+fn defaults_and_timeouts() {
+    on_workers(|| {
+        let (sender, receiver) = bounded::<u32>(1);
+        assert_eq!(select! { recv(receiver) -> _ => 1, default => 2 }, 2);
+        let began = Instant::now();
+        assert_eq!(select! { recv(receiver) -> _ => 1, default(Duration::from_millis(3)) => 3 }, 3);
+        assert!(began.elapsed() >= Duration::from_millis(3));
+        assert_eq!(select! { default => 4, send(sender, 9) -> result => { result.unwrap(); 5 } }, 5);
+        let mut made = false;
+        let full = select! {
+            send(sender, { made = true; 1 }) -> _ => false,
+            recv(after(Duration::from_millis(2))) -> at => at.is_ok(),
+        };
+        assert!(full && !made, "the message of a send that is not chosen is not made");
+        assert_eq!(select! { recv(receiver) -> n => n, default() => Ok(0) }, Ok(9));
+    });
+}
+
+#[test]
+fn the_biased_one_takes_the_first() {
+    let ((s1, r1), (s2, r2)) = (unbounded(), unbounded());
+    (0..10).for_each(|n| {
+        s1.send(n).unwrap();
+        s2.send(n).unwrap();
+    });
+    for n in 0..10 {
+        assert_eq!(select_biased! { recv(r1) -> m => m, recv(r2) -> _ => unreachable!() }, Ok(n));
+    }
+    let mut seen = [false, false];
+    (0..200).for_each(|n| {
+        s1.send(n).unwrap();
+        s2.send(n).unwrap();
+        select! { recv(r1) -> _ => seen[0] = true, recv(r2) -> _ => seen[1] = true }
+    });
+    assert_eq!(seen, [true, true], "a plain select is fair");
+}
+
+#[test]
+fn many_selects_share_channels_and_each_message_arrives_once() {
+    for capacity in [0, 1, 4] {
+        on_workers(move || {
+            let ((s1, r1), (s2, r2)) = (bounded(capacity), bounded(capacity));
+            let receivers: Vec<_> = (0..4)
+                .map(|_| {
+                    let (r1, r2) = (r1.clone(), r2.clone());
+                    ropewalk::spawn(move || {
+                        let mut sum = 0u64;
+                        loop {
+                            let message = select! { recv(r1) -> m => m, recv(r2) -> m => m };
+                            match message {
+                                Ok(0) | Err(_) => return sum,
+                                Ok(n) => sum += n,
+                            }
+                        }
+                    })
+                })
+                .collect();
+            drop((r1, r2));
+            for n in 1..=400 {
+                if n % 2 == 0 { s1.send(n).unwrap() } else { s2.send(n).unwrap() }
+            }
+            (0..4).for_each(|_| s1.send(0).unwrap());
+            let sum: u64 = receivers.into_iter().map(|receiver| receiver.join().unwrap()).sum();
+            assert_eq!(sum, 400 * 401 / 2);
+        });
+    }
+}
+
+#[test]
+fn a_cancelled_select_takes_nothing() {
+    on_workers(|| {
+        let ((s1, r1), (_s2, r2)) = (bounded(1), bounded::<u32>(1));
+        for round in 0..100 {
+            let (a, b) = (r1.clone(), r2.clone());
+            let selecting =
+                ropewalk::spawn(move || select! { recv(a) -> m => m.unwrap(), recv(b) -> m => m.unwrap() });
+            ropewalk::yield_now();
+            selecting.cancel();
+            s1.send(round).unwrap();
+            match selecting.join() {
+                Ok(n) => assert_eq!(n, round),
+                Err(_) => assert_eq!(r1.recv(), Ok(round)),
+            }
+        }
+    });
+}
+
+#[test]
+fn readiness_can_be_asked_for() {
+    let ((s1, r1), (_s2, r2)) = (unbounded(), unbounded::<u32>());
+    let mut select = Select::new();
+    let first = select.recv(&r1);
+    select.recv(&r2);
+    assert!(select.try_ready().is_err() && select.ready_timeout(Duration::from_millis(1)).is_err());
+    s1.send(1).unwrap();
+    assert_eq!(select.ready(), first);
+    assert_eq!(select.try_select().unwrap().recv(&r1), Ok(1));
+}
