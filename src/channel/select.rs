@@ -22,6 +22,8 @@ use crate::runtime::park::{Outcome, raise_cancelled};
 
 /// A set of operations to wait for; see [`select!`](crate::select) for the usual way.
 ///
+/// Messages have to be `Send`, because the set may be: it takes a message where it is asked to.
+///
 /// # Examples
 /// ```
 /// use ropewalk::channel::{Select, unbounded};
@@ -36,7 +38,7 @@ use crate::runtime::park::{Outcome, raise_cancelled};
 /// ```
 #[derive(Clone)]
 pub struct Select<'a> {
-    cases: Vec<Option<&'a dyn Case>>,
+    cases: Vec<Option<&'a (dyn Case + Sync)>>,
     biased: bool,
 }
 
@@ -64,13 +66,13 @@ impl<'a> Select<'a> {
     }
 
     /// Adds a send, and gives its index.
-    pub fn send<T>(&mut self, sender: &'a Sender<T>) -> usize {
+    pub fn send<T: Send>(&mut self, sender: &'a Sender<T>) -> usize {
         self.cases.push(Some(sender));
         self.cases.len() - 1
     }
 
     /// Adds a receive, and gives its index.
-    pub fn recv<T>(&mut self, receiver: &'a Receiver<T>) -> usize {
+    pub fn recv<T: Send>(&mut self, receiver: &'a Receiver<T>) -> usize {
         self.cases.push(Some(receiver));
         self.cases.len() - 1
     }
