@@ -14,6 +14,7 @@
 //!
 //! A worker whose reactor has no sources looks around for `SPINS` turns first: a wake from another
 //! core costs ten times as much.
+#![forbid(unsafe_code)]
 
 use core::ops::ControlFlow;
 use core::sync::atomic::Ordering;

@@ -16,6 +16,7 @@
 //!
 //! There is no preemption: a signal that switched coroutines would do so inside allocators, and while
 //! thread-locals or a `RefCell` of the thread are borrowed.
+#![forbid(unsafe_code)]
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;

@@ -2,6 +2,7 @@
 //!
 //! Edge-triggered: each descriptor is registered once, for both directions. See `source` for what an
 //! event does.
+#![forbid(unsafe_code)]
 
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,4 +1,5 @@
 //! The monitor's report of a long turn.
+#![forbid(unsafe_code)]
 
 use core::time::Duration;
 

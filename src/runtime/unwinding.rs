@@ -3,6 +3,7 @@
 //! `thread::panicking()` belongs to the thread: were the coroutine suspended as usual, every other
 //! one on its worker would see it. So it keeps the worker for a while and looks at the worker's
 //! events itself, without running anybody. What it waits for often needs nobody else of this worker.
+#![forbid(unsafe_code)]
 
 use core::ptr::NonNull;
 use core::time::Duration;

@@ -1,4 +1,5 @@
 //! Stacks that a worker keeps for its next coroutines: last in, first out, no lock.
+#![forbid(unsafe_code)]
 
 use super::arena::{self, CLASSES, SMALLEST};
 use super::{Stack, StackError, check_size};
