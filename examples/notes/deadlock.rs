@@ -20,10 +20,10 @@ pub(crate) fn run(_: &[String]) -> Outcome {
             format!("got {} and {}", *one, *two)
         })
     };
-    let handles = [("ada", start("ada", &a, &b)?), ("bob", start("bob", &b, &a)?)];
     // The report below is the panic's message; the hook need not print it a second time.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
+    let handles = [("ada", start("ada", &a, &b)?), ("bob", start("bob", &b, &a)?)];
     let results = handles.map(|(name, handle)| (name, handle.join()));
     std::panic::set_hook(hook);
     for (name, result) in results {
