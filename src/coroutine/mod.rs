@@ -6,7 +6,6 @@
 
 pub(crate) mod id;
 pub(crate) mod overflow;
-pub(crate) mod running;
 pub(crate) mod stack;
 pub(crate) mod strand;
 mod switch;

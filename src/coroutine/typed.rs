@@ -8,14 +8,14 @@
 //! Values go through a transfer cell beside the strand, never through registers, so they may be of any
 //! size. The cell and the strand are boxed: their address must not change.
 //!
-//! Who may suspend: only code that runs directly on the coroutine. The suspender knows the strand that
-//! runs now (`running`), so a suspender that was carried into another coroutine, or a nested one,
-//! panics instead of switching stacks that are not its own.
+//! Who may suspend: only code that runs directly on the coroutine. A slot is aligned to its size, so one
+//! comparison tells whether the caller is on the suspender's own stack; one that was carried into a nested
+//! coroutine panics instead of switching stacks that are not its own.
 
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::marker::PhantomData;
-use core::mem;
+use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use std::panic;
 
@@ -23,7 +23,7 @@ use super::stack::Stack;
 use super::strand::Strand;
 use super::switch::{DefaultSwitch, SavedRegisters, Switch};
 use super::unwind::{self, Ended, Kill};
-use super::{id, overflow, running};
+use super::{id, overflow};
 
 /// How a [`resume`](Coroutine::resume) has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +52,8 @@ impl<Y, R> State<Y, R> {
     }
 }
 
-/// What goes from one side to the other.
+/// What goes from one side to the other: written before each switch, and moved out after it.
 enum Transfer<I, Y, R> {
-    Nothing,
     Input(I),
     /// The coroutine is to unwind.
     Kill,
@@ -65,11 +64,32 @@ enum Transfer<I, Y, R> {
 /// Everything of a coroutine, at one address.
 struct Body<I, Y, R, S: Switch> {
     strand: UnsafeCell<Strand<S>>,
-    transfer: UnsafeCell<Transfer<I, Y, R>>,
+    transfer: UnsafeCell<MaybeUninit<Transfer<I, Y, R>>>,
     /// The closure until the first resume.
     start: Cell<Option<Start<I, Y, R, S>>>,
+    /// An address in the slot of the stack, and the size to which slots are aligned.
+    place: usize,
+    stack_size: usize,
     id: u64,
     name: Option<Box<str>>,
+}
+
+impl<I, Y, R, S: Switch> Body<I, Y, R, S> {
+    /// # Safety
+    /// * Called by the side that runs, with nothing left from before.
+    #[inline(always)]
+    unsafe fn leave(&self, transfer: Transfer<I, Y, R>) {
+        // SAFETY: only the side that runs touches the transfer.
+        unsafe { self.transfer.get().cast::<Transfer<I, Y, R>>().write(transfer) };
+    }
+
+    /// # Safety
+    /// * Called by the side that runs, once for each `leave`.
+    #[inline(always)]
+    unsafe fn take(&self) -> Transfer<I, Y, R> {
+        // SAFETY: only the side that runs touches the transfer, and it was written.
+        unsafe { self.transfer.get().cast::<Transfer<I, Y, R>>().read() }
+    }
 }
 
 type Start<I, Y, R, S> = Box<dyn FnOnce(&Suspender<I, Y, R, S>, I) -> R>;
@@ -87,18 +107,18 @@ impl<I, Y, R, S: Switch> Suspender<I, Y, R, S> {
     /// suspended coroutine unwinds it from here, without a word of the panic hook.
     #[inline]
     pub fn suspend(&self, value: Y) -> I {
-        let cell = self.cell.as_ptr();
-        if !ptr::eq(running::get(), cell.cast_const().cast()) {
+        // SAFETY: whoever has the suspender is on the coroutine's stack, or on one resumed from there.
+        let cell = unsafe { self.cell.as_ref() };
+        let here = 0u8;
+        if ptr::from_ref(&here).addr() ^ cell.place >= cell.stack_size {
             wrong_suspender();
         }
-        // SAFETY: a coroutine that runs is alive.
-        let cell = unsafe { &*cell };
-        // SAFETY: only the side that runs touches the transfer.
-        unsafe { *cell.transfer.get() = Transfer::Yielded(value) };
-        // SAFETY: the check above says that the caller is on this strand.
+        // SAFETY: this is the side that runs, and what the other has left is moved out.
+        unsafe { cell.leave(Transfer::Yielded(value)) };
+        // SAFETY: the check above says that the caller is on this strand's stack.
         unsafe { Strand::suspend(cell.strand.get()) };
-        // SAFETY: as above.
-        match mem::replace(unsafe { &mut *cell.transfer.get() }, Transfer::Nothing) {
+        // SAFETY: the other side has left something before it switched.
+        match unsafe { cell.take() } {
             Transfer::Input(input) => input,
             _ => unwind::raise_kill(),
         }
@@ -246,14 +266,17 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
     {
         let id = id::next();
         stack.label(id, name.as_deref());
-        let mut place = Box::new(mem::MaybeUninit::<Body<I, Y, R, S>>::uninit());
+        let (address, stack_size) = (stack.bottom().addr(), stack.size());
+        let mut place = Box::new(MaybeUninit::<Body<I, Y, R, S>>::uninit());
         let arg = place.as_mut_ptr().cast::<()>();
         // SAFETY: `entry` does not unwind, and is given the cell that is written below.
         let strand = unsafe { Strand::<S>::new(stack, entry::<I, Y, R, S>, arg) };
         place.write(Body {
             strand: UnsafeCell::new(strand),
-            transfer: UnsafeCell::new(Transfer::Nothing),
+            transfer: UnsafeCell::new(MaybeUninit::uninit()),
             start: Cell::new(Some(Box::new(f))),
+            place: address,
+            stack_size,
             id,
             name,
         });
@@ -318,14 +341,12 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
     unsafe fn step(cell: NonNull<Body<I, Y, R, S>>, transfer: Transfer<I, Y, R>) -> Transfer<I, Y, R> {
         // SAFETY: the caller's duty.
         let this = unsafe { cell.as_ref() };
-        // SAFETY: only the side that runs touches the transfer.
-        unsafe { *this.transfer.get() = transfer };
-        let outer = running::replace(cell.as_ptr().cast_const().cast());
+        // SAFETY: this is the side that runs, and what the other has left is moved out.
+        unsafe { this.leave(transfer) };
         // SAFETY: the caller's duty; the cell does not move.
         unsafe { Strand::resume(this.strand.get()) };
-        running::replace(outer);
-        // SAFETY: as above.
-        mem::replace(unsafe { &mut *this.transfer.get() }, Transfer::Nothing)
+        // SAFETY: the other side has left something before it switched.
+        unsafe { this.take() }
     }
 
     /// Looks at the coroutine, which is suspended while anybody can; `None` once it has ended.
@@ -411,14 +432,14 @@ unsafe extern "C" fn entry<I, Y, R, S: Switch>(arg: *mut ()) {
     // SAFETY: a coroutine that runs is alive.
     let this = unsafe { cell.as_ref() };
     let suspender = Suspender { cell };
-    // SAFETY: only the side that runs touches the transfer.
-    let first = mem::replace(unsafe { &mut *this.transfer.get() }, Transfer::Nothing);
+    // SAFETY: the other side has left something before it switched.
+    let first = unsafe { this.take() };
     let ended = match (first, this.start.take()) {
         (Transfer::Input(input), Some(start)) => unwind::catch(|| start(&suspender, input)),
         _ => Ended::Killed,
     };
-    // SAFETY: as above.
-    unsafe { *this.transfer.get() = Transfer::Ended(ended) };
+    // SAFETY: this is the side that runs, and what the other has left is moved out.
+    unsafe { this.leave(Transfer::Ended(ended)) };
 }
 
 /// A coroutine that has not started, and may still move to another thread.

@@ -27,7 +27,6 @@ use super::worker::{self, Worker};
 use super::{remote, timers, unwinding};
 pub(crate) use crate::base::ticket::Outcome;
 use crate::base::ticket::{Ticket, TicketWord};
-use crate::coroutine::running;
 use crate::coroutine::strand::Strand;
 use crate::coroutine::unwind;
 use crate::sys;
@@ -268,11 +267,8 @@ fn park_coroutine(worker: &Worker, task: &Task, waiter: Waiter, wait: Wait) -> O
 #[inline]
 pub(crate) fn suspend(task: &Task) {
     let strand: *mut Strand = task.strand.get().cast();
-    // A coroutine that this one resumes by hand may be what waits here.
-    let inner = running::get();
     // SAFETY: the caller runs on this strand, or on one that it has resumed, so it is initialised.
     unsafe { Strand::suspend(strand) };
-    running::replace(inner);
 }
 
 /// Unwinds the calling party after a wait that ended with [`Outcome::Cancelled`].

@@ -6,7 +6,6 @@ use core::sync::atomic::Ordering;
 use super::extra::Extra;
 use super::task::{CANCELLED, STARTED, Task};
 use super::worker::Worker;
-use crate::coroutine::running;
 use crate::coroutine::strand::Strand;
 
 /// Binds a fresh task to `worker`. False if there is no stack for it now; it is queued again.
@@ -48,8 +47,6 @@ pub(crate) fn bind(worker: &Worker, task: NonNull<Task>) -> bool {
 /// * `arg` is the task whose strand this is.
 unsafe extern "C" fn entry(arg: *mut ()) {
     let task = NonNull::new(arg.cast::<Task>()).expect("a strand is made with its task");
-    // Another one may have suspended in the middle of a coroutine that it resumes by hand.
-    running::replace(core::ptr::null());
     // SAFETY: this is the task's strand.
     unsafe { Task::run(task) };
 }

@@ -18,6 +18,8 @@ pub(super) const CLASSES: usize = (LARGEST - SMALLEST + 1) as usize;
 /// Bytes of the first reservation of a size, doubled with each further one up to the last.
 const FIRST_ARENA: usize = 64 << 20;
 const LAST_ARENA: usize = 8 << 30;
+/// Arenas begin at the address range of a page of page tables, so that a guard page shares it with its stack.
+const ALIGNMENT: usize = 2 << 20;
 const MOST_ARENAS: usize = 4096;
 /// Slot numbers stay below this; bit 29 marks threads in the words that hold an owner.
 const MOST_SLOTS: u32 = 1 << 29;
@@ -187,8 +189,10 @@ pub(super) fn give(slot: Slot) {
 /// Reserves the next arena of a class; a smaller one if the address space is short.
 fn reserve(pool: &mut Class, size: usize) -> Result<(), StackError> {
     let mut len = pool.next_arena.max(size);
+    let align = size.max(ALIGNMENT);
     let base = loop {
-        match memory::reserve(len) {
+        // More than is used, so that an aligned part of it can be: address space costs nothing.
+        match memory::reserve(len + align) {
             Ok(base) => break base,
             Err(_) if len / 2 >= size => len /= 2,
             Err(error) => return Err(StackError::Kernel { what: "no address space for a stack", error }),
@@ -207,9 +211,10 @@ fn reserve(pool: &mut Class, size: usize) -> Result<(), StackError> {
     let index = RANGES_USED.fetch_add(1, Ordering::Relaxed);
     let (Some(number), Some(range)) = (number, RANGES.get(index)) else {
         // SAFETY: reserved above, and unused.
-        unsafe { memory::release(base, len) };
+        unsafe { memory::release(base, len + align) };
         return Err(StackError::Numbers);
     };
+    let base = base.map_addr(|address| address.next_multiple_of(align));
     // SAFETY: reserved above.
     unsafe { memory::refuse_huge_pages(base, len) };
     range.len.store(len, Ordering::Relaxed);
