@@ -386,3 +386,26 @@ fn futexes_wake_as_many_as_asked() {
         assert_eq!(futex::wait(&word, 0, Some(deadline)), futex::Waited::TimedOut);
     });
 }
+
+#[test]
+fn a_thousand_coroutines_on_one_mutex_do_not_take_for_ever() {
+    on_workers(|| {
+        let mutex = Mutex::new(0u64);
+        ropewalk::scope(|s| {
+            for _ in 0..1_000 {
+                s.spawn(|| {
+                    for n in 0..20 {
+                        let mut guard = mutex.lock();
+                        *guard += 1;
+                        // Held across a switch: all others queue up, and waits grow long enough to be
+                        // ended by a hand-off.
+                        if n % 10 == 0 {
+                            ropewalk::yield_now();
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(*mutex.lock(), 20_000);
+    });
+}

@@ -78,10 +78,15 @@ fn find_cycle(table: &BTreeMap<u32, Edge>, first: u32) -> Option<Vec<Edge>> {
     while let Some(edge) = table.get(&at) {
         cycle.push(*edge);
         // SAFETY: I1; the table's lock is held.
-        at = unsafe { &*edge.mutex }.owner();
-        if at == first {
+        let owner = unsafe { &*edge.mutex }.owner();
+        if owner == first {
             return Some(cycle);
         }
+        // It was handed what it waits for, and has not run since.
+        if owner == at {
+            return None;
+        }
+        at = owner;
         // Two others wait for each other: they have found that out themselves.
         if cycle.len() > table.len() {
             return None;
