@@ -4,18 +4,22 @@
 //! Reading order: `switch` (a dozen instructions), `stack`, `strand` (the two together), `typed` (a
 //! coroutine by hand); then [`runtime`](crate::runtime).
 
+mod build;
 pub(crate) mod id;
 pub(crate) mod overflow;
 pub(crate) mod stack;
+mod state;
 pub(crate) mod strand;
 mod switch;
 mod typed;
 pub(crate) mod unwind;
 
+pub use build::{CoroutineBuilder, Fresh};
+pub use state::{Snapshot, State};
 #[cfg(target_arch = "x86_64")]
 pub use switch::Assembly;
 pub use switch::{Boost, DefaultSwitch, SavedRegisters, Switch};
-pub use typed::{Coroutine, CoroutineBuilder, Fresh, Snapshot, State, Suspender};
+pub use typed::{Coroutine, Suspender};
 
 // The scheduled half is the runtime's; it is offered here because users look for it here.
 pub use crate::runtime::{

@@ -19,38 +19,13 @@ use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use std::panic;
 
+use super::build::CoroutineBuilder;
 use super::stack::Stack;
+use super::state::{Snapshot, State};
 use super::strand::Strand;
-use super::switch::{DefaultSwitch, SavedRegisters, Switch};
+use super::switch::{DefaultSwitch, Switch};
 use super::unwind::{self, Ended, Kill};
 use super::{id, overflow};
-
-/// How a [`resume`](Coroutine::resume) has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State<Y, R> {
-    /// The coroutine has suspended itself with a value.
-    Yielded(Y),
-    /// The coroutine has returned; it cannot be resumed again.
-    Returned(R),
-}
-
-impl<Y, R> State<Y, R> {
-    /// The yielded value, if it is one.
-    pub fn yielded(self) -> Option<Y> {
-        match self {
-            Self::Yielded(value) => Some(value),
-            Self::Returned(_) => None,
-        }
-    }
-
-    /// The returned value, if it is one.
-    pub fn returned(self) -> Option<R> {
-        match self {
-            Self::Yielded(_) => None,
-            Self::Returned(value) => Some(value),
-        }
-    }
-}
 
 /// What goes from one side to the other: written before each switch, and moved out after it.
 enum Transfer<I, Y, R> {
@@ -135,83 +110,6 @@ fn wrong_suspender() -> ! {
 impl<I, Y, R, S: Switch> fmt::Debug for Suspender<I, Y, R, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Suspender")
-    }
-}
-
-/// What can be seen of a suspended coroutine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Snapshot {
-    /// The lowest usable address of the stack, just above the guard page.
-    pub stack_bottom: usize,
-    /// The first address above the usable part.
-    pub stack_top: usize,
-    /// Bytes between the top and the saved stack pointer.
-    pub bytes_used: usize,
-    /// What is saved of its registers.
-    pub registers: SavedRegisters,
-}
-
-/// Sets up a [`Coroutine`]: name and stack size.
-///
-/// # Examples
-/// ```
-/// use ropewalk::coroutine::CoroutineBuilder;
-///
-/// let mut squares = CoroutineBuilder::new()
-///     .name("squares")
-///     .stack_size(64 * 1024)
-///     .build(|out, ()| (1..).for_each(|n: u32| out.suspend(n * n)))?;
-/// assert_eq!(squares.resume(()).yielded(), Some(1));
-/// assert_eq!(squares.resume(()).yielded(), Some(4));
-/// # Ok::<(), std::io::Error>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-#[must_use = "a builder does nothing until `build`"]
-pub struct CoroutineBuilder {
-    name: Option<Box<str>>,
-    stack_size: Option<usize>,
-}
-
-impl CoroutineBuilder {
-    /// Starts with no name and a stack of 256 KiB.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Names the coroutine; reports and panics carry the name.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into().into_boxed_str());
-        self
-    }
-
-    /// Sets the bytes of the stack, guard page included.
-    pub fn stack_size(mut self, bytes: usize) -> Self {
-        self.stack_size = Some(bytes);
-        self
-    }
-
-    /// Makes the coroutine; `f` runs at the first resume.
-    ///
-    /// # Errors
-    /// `InvalidInput` for an impossible stack size, `OutOfMemory` if there is no address space.
-    pub fn build<I, Y, R, F>(self, f: F) -> std::io::Result<Coroutine<I, Y, R>>
-    where
-        F: FnOnce(&Suspender<I, Y, R>, I) -> R + 'static,
-    {
-        self.build_with(f)
-    }
-
-    /// As [`build`](Self::build), with any switcher.
-    ///
-    /// # Errors
-    /// As for `build`.
-    pub fn build_with<I, Y, R, S: Switch, F>(self, f: F) -> std::io::Result<Coroutine<I, Y, R, S>>
-    where
-        F: FnOnce(&Suspender<I, Y, R, S>, I) -> R + 'static,
-    {
-        let stack = Stack::allocate(self.stack_size.unwrap_or(256 * 1024))?;
-        Ok(Coroutine::with(stack, self.name, f))
     }
 }
 
@@ -440,59 +338,4 @@ unsafe extern "C" fn entry<I, Y, R, S: Switch>(arg: *mut ()) {
     };
     // SAFETY: this is the side that runs, and what the other has left is moved out.
     unsafe { this.leave(Transfer::Ended(ended)) };
-}
-
-/// A coroutine that has not started, and may still move to another thread.
-///
-/// # Examples
-/// ```
-/// use ropewalk::coroutine::Fresh;
-///
-/// let fresh = Fresh::new(|out, ()| (0..3).for_each(|n| out.suspend(n)));
-/// let sum = std::thread::spawn(|| fresh.settle().sum::<i32>()).join().unwrap();
-/// assert_eq!(sum, 3);
-/// ```
-#[expect(clippy::type_complexity, reason = "a closure with all that the coroutine is generic over")]
-pub struct Fresh<I, Y, R = (), S: Switch = DefaultSwitch> {
-    stack: Stack,
-    start: Box<dyn FnOnce(&Suspender<I, Y, R, S>, I) -> R + Send>,
-}
-
-impl<I: 'static, Y: 'static, R: 'static> Fresh<I, Y, R> {
-    /// Makes one with a stack of 256 KiB.
-    ///
-    /// # Panics
-    /// If there is no address space for a stack.
-    pub fn new<F>(f: F) -> Self
-    where
-        F: FnOnce(&Suspender<I, Y, R>, I) -> R + Send + 'static,
-    {
-        Self::with_switch(f)
-    }
-}
-
-impl<I: 'static, Y: 'static, R: 'static, S: Switch> Fresh<I, Y, R, S> {
-    /// As [`new`](Fresh::new), with any switcher.
-    ///
-    /// # Panics
-    /// If there is no address space for a stack.
-    pub fn with_switch<F>(f: F) -> Self
-    where
-        F: FnOnce(&Suspender<I, Y, R, S>, I) -> R + Send + 'static,
-    {
-        let stack =
-            Stack::allocate(256 * 1024).unwrap_or_else(|error| panic!("a coroutine cannot be made: {error}"));
-        Self { stack, start: Box::new(f) }
-    }
-
-    /// Binds it to the calling thread.
-    pub fn settle(self) -> Coroutine<I, Y, R, S> {
-        Coroutine::with(self.stack, None, self.start)
-    }
-}
-
-impl<I, Y, R, S: Switch> fmt::Debug for Fresh<I, Y, R, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fresh").field("stack", &self.stack).finish_non_exhaustive()
-    }
 }

@@ -11,6 +11,7 @@ mod core;
 mod current;
 mod extra;
 pub(crate) mod far;
+mod fresh;
 mod global;
 mod idle;
 mod inbox;

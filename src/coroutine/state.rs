@@ -1,0 +1,45 @@
+//! What a resume gives, and what can be seen of a suspended coroutine.
+#![forbid(unsafe_code)]
+
+use super::switch::SavedRegisters;
+
+/// How a [`resume`](super::Coroutine::resume) has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State<Y, R> {
+    /// The coroutine has suspended itself with a value.
+    Yielded(Y),
+    /// The coroutine has returned; it cannot be resumed again.
+    Returned(R),
+}
+
+impl<Y, R> State<Y, R> {
+    /// The yielded value, if it is one.
+    pub fn yielded(self) -> Option<Y> {
+        match self {
+            Self::Yielded(value) => Some(value),
+            Self::Returned(_) => None,
+        }
+    }
+
+    /// The returned value, if it is one.
+    pub fn returned(self) -> Option<R> {
+        match self {
+            Self::Yielded(_) => None,
+            Self::Returned(value) => Some(value),
+        }
+    }
+}
+
+/// What can be seen of a suspended coroutine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The lowest usable address of the stack, just above the guard page.
+    pub stack_bottom: usize,
+    /// The first address above the usable part.
+    pub stack_top: usize,
+    /// Bytes between the top and the saved stack pointer.
+    pub bytes_used: usize,
+    /// What is saved of its registers.
+    pub registers: SavedRegisters,
+}
