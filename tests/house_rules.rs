@@ -28,6 +28,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "base/ring.rs",
     "base/wheel.rs",
     "channel/case.rs",
+    "channel/select.rs",
     "coroutine/overflow.rs",
     "coroutine/stack/arena.rs",
     "coroutine/stack/slot.rs",

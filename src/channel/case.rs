@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::ends::{Receiver, Sender, Source};
 use super::error::RecvError;
 use super::flavour::{Kind, Shared};
+use super::zero::Reserved;
 use crate::queue::buffer::Buffer;
 use crate::queue::core::GetFailed;
 use crate::runtime::multi_wait::MultiWait;
@@ -66,6 +67,10 @@ pub(super) trait Case {
     fn is_ready(&self) -> bool;
     /// Takes a message, if the operation is a receive and one is there (or none will ever come).
     fn take(&self) -> Option<Taken>;
+    /// Commits a receiver to the message of this send, where that can be done.
+    fn reserve(&self) -> Option<Reserved>;
+    /// Frees a receiver that was committed: the message does not come.
+    fn abandon(&self, reserved: Reserved);
     /// Waits as one of several; true if it is ready.
     fn enlist<'a>(&'a self, wait: &mut MultiWait<'a>) -> bool;
     /// The wait is over; `won` if a wake came through this operation.
@@ -99,6 +104,12 @@ impl<T> Case for Receiver<T> {
         };
         Some(Taken::new(result, self))
     }
+
+    fn reserve(&self) -> Option<Reserved> {
+        None
+    }
+
+    fn abandon(&self, _: Reserved) {}
 
     fn enlist<'a>(&'a self, wait: &mut MultiWait<'a>) -> bool {
         match &self.source {
@@ -156,6 +167,19 @@ impl<T> Case for Sender<T> {
 
     fn take(&self) -> Option<Taken> {
         None
+    }
+
+    fn reserve(&self) -> Option<Reserved> {
+        match &self.shared.kind {
+            Kind::Buffered(_) => None,
+            Kind::Zero(zero) => zero.reserve(),
+        }
+    }
+
+    fn abandon(&self, reserved: Reserved) {
+        if let Kind::Zero(zero) = &self.shared.kind {
+            zero.settle(reserved, None);
+        }
     }
 
     fn enlist<'a>(&'a self, wait: &mut MultiWait<'a>) -> bool {

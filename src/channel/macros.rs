@@ -96,13 +96,32 @@ macro_rules! __select_arms {
     };
 }
 
-/// Waits, and runs the arm that was selected.
+/// Evaluates the ends of the arms, one `match` in the other, so that temporaries in them live long enough.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __select_run {
-    ($new:ident [$(($index:ident $handle:ident $kind:ident $arguments:tt ($p:pat) $body:block))*] $when:tt $default:block) => {{
+    ($new:ident $arms:tt $when:tt $default:block) => {
+        $crate::__select_nest!($arms $new $arms $when $default)
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select_nest {
+    ([($index:ident $handle:ident $kind:ident $arguments:tt ($p:pat) $body:block) $($rest:tt)*] $($all:tt)*) => {
         // Each arm came through an expansion of its own, so the names of its variables are its own.
-        $(let $handle = &$crate::__select_end!($kind $arguments);)*
+        match &$crate::__select_end!($kind $arguments) {
+            $handle => $crate::__select_nest!([$($rest)*] $($all)*),
+        }
+    };
+    ([] $($all:tt)*) => { $crate::__select_go!($($all)*) };
+}
+
+/// Waits, and runs the arm that was selected.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select_go {
+    ($new:ident [$(($index:ident $handle:ident $kind:ident $arguments:tt ($p:pat) $body:block))*] $when:tt $default:block) => {{
         #[allow(unused_mut, reason = "a select of no arms")]
         let mut select = $crate::channel::Select::$new();
         $(let $index = select.$kind($handle);)*

@@ -3,11 +3,9 @@
 //! Look at all of them; if none is ready, wait in all their queues with one ticket, so that one wake ends
 //! it; look again. A receive is done in the moment it is selected, so no other takes its message away. A
 //! wake that came for an operation which was not selected is passed on.
-#![forbid(unsafe_code)]
 
 use core::cell::Cell;
 use core::fmt;
-use core::marker::PhantomData;
 use core::time::Duration;
 use std::time::Instant;
 
@@ -16,13 +14,13 @@ use super::ends::{Receiver, Sender};
 use super::error::{
     ReadyTimeoutError, RecvError, SelectTimeoutError, SendError, TryReadyError, TrySelectError,
 };
-use crate::runtime::far;
+use super::flavour::Kind;
+use super::zero::Reserved;
 use crate::runtime::multi_wait::MultiWait;
 use crate::runtime::park::{Outcome, raise_cancelled};
+use crate::runtime::{current_number, far};
 
 /// A set of operations to wait for; see [`select!`](crate::select) for the usual way.
-///
-/// Messages have to be `Send`, because the set may be: it takes a message where it is asked to.
 ///
 /// # Examples
 /// ```
@@ -38,8 +36,32 @@ use crate::runtime::park::{Outcome, raise_cancelled};
 /// ```
 #[derive(Clone)]
 pub struct Select<'a> {
-    cases: Vec<Option<&'a (dyn Case + Sync)>>,
+    cases: Vec<Option<Added<'a>>>,
     biased: bool,
+}
+
+/// An operation of a set, and who has added it.
+#[derive(Clone, Copy)]
+struct Added<'a> {
+    case: &'a dyn Case,
+    by: u64,
+}
+
+// SAFETY: asking a case for readiness, waiting in its queues and reserving a receiver touch no message. A
+// message is taken only by whoever has added the operation (`is_here`), and stays on that one's thread.
+unsafe impl Send for Added<'_> {}
+// SAFETY: as for Send.
+unsafe impl Sync for Added<'_> {}
+
+impl<'a> Added<'a> {
+    fn new(case: &'a dyn Case) -> Self {
+        Self { case, by: current_number() }
+    }
+
+    /// Tells whether the caller has added it, and so may touch its messages, of whatever type.
+    fn is_here(&self) -> bool {
+        self.by == current_number()
+    }
 }
 
 impl fmt::Debug for Select<'_> {
@@ -66,14 +88,14 @@ impl<'a> Select<'a> {
     }
 
     /// Adds a send, and gives its index.
-    pub fn send<T: Send>(&mut self, sender: &'a Sender<T>) -> usize {
-        self.cases.push(Some(sender));
+    pub fn send<T>(&mut self, sender: &'a Sender<T>) -> usize {
+        self.cases.push(Some(Added::new(sender)));
         self.cases.len() - 1
     }
 
     /// Adds a receive, and gives its index.
-    pub fn recv<T: Send>(&mut self, receiver: &'a Receiver<T>) -> usize {
-        self.cases.push(Some(receiver));
+    pub fn recv<T>(&mut self, receiver: &'a Receiver<T>) -> usize {
+        self.cases.push(Some(Added::new(receiver)));
         self.cases.len() - 1
     }
 
@@ -92,7 +114,7 @@ impl<'a> Select<'a> {
     /// # Errors
     /// If none is ready.
     pub fn try_select(&mut self) -> Result<SelectedOperation<'a>, TrySelectError> {
-        self.look(true).ok_or(TrySelectError)
+        self.wait(When::Now, true).ok_or(TrySelectError)
     }
 
     /// Waits until an operation is ready, and selects it. A cancellation point if it has to wait.
@@ -103,7 +125,7 @@ impl<'a> Select<'a> {
     /// If the set is empty.
     pub fn select(&mut self) -> SelectedOperation<'a> {
         assert!(self.cases.iter().any(Option::is_some), "no operations have been added to `Select`");
-        self.wait(None, true)
+        self.wait(When::Ever, true)
             .unwrap_or_else(|| unreachable!("a wait without a deadline ends with an operation"))
     }
 
@@ -123,7 +145,7 @@ impl<'a> Select<'a> {
         &mut self,
         deadline: Instant,
     ) -> Result<SelectedOperation<'a>, SelectTimeoutError> {
-        self.wait(Some(deadline), true).ok_or(SelectTimeoutError)
+        self.wait(When::By(deadline), true).ok_or(SelectTimeoutError)
     }
 
     /// Gives the index of an operation that is ready, without doing it. Never waits.
@@ -131,7 +153,7 @@ impl<'a> Select<'a> {
     /// # Errors
     /// If none is ready.
     pub fn try_ready(&mut self) -> Result<usize, TryReadyError> {
-        self.look(false).map(|operation| operation.done()).ok_or(TryReadyError)
+        self.wait(When::Now, false).map(|operation| operation.done()).ok_or(TryReadyError)
     }
 
     /// Waits until an operation is ready, and gives its index without doing it.
@@ -140,7 +162,7 @@ impl<'a> Select<'a> {
     /// If the set is empty.
     pub fn ready(&mut self) -> usize {
         assert!(self.cases.iter().any(Option::is_some), "no operations have been added to `Select`");
-        let operation = self.wait(None, false);
+        let operation = self.wait(When::Ever, false);
         operation.unwrap_or_else(|| unreachable!("a wait without a deadline ends with an operation")).done()
     }
 
@@ -157,36 +179,44 @@ impl<'a> Select<'a> {
     /// # Errors
     /// If none becomes ready.
     pub fn ready_deadline(&mut self, deadline: Instant) -> Result<usize, ReadyTimeoutError> {
-        self.wait(Some(deadline), false).map(|operation| operation.done()).ok_or(ReadyTimeoutError)
+        self.wait(When::By(deadline), false).map(|operation| operation.done()).ok_or(ReadyTimeoutError)
     }
 
     /// Looks at all operations once; takes the message of the chosen one if `take`.
     fn look(&self, take: bool) -> Option<SelectedOperation<'a>> {
         let count = self.cases.len();
-        let first = if self.biased || count < 2 { 0 } else { random() % count };
-        (0..count).map(|offset| (first + offset) % count).find_map(|index| {
-            let case = self.cases[index]?;
-            let taken = if take && !case.is_send() { Some(case.take()?) } else { None };
-            let ready = taken.is_some() || case.is_ready();
-            ready.then(|| SelectedOperation::new(index, case, taken))
+        // From a random place in a random direction: of any two, either one comes first as often.
+        let random = if self.biased || count < 2 { 0 } else { random() };
+        let (first, backwards) = (random / 2 % count.max(1), random % 2 == 1);
+        let place = |offset| if backwards { first + count - offset } else { first + offset };
+        (0..count).map(|offset| place(offset) % count).find_map(|index| {
+            let added = self.cases[index]?;
+            let case = added.case;
+            let taken = if take && !case.is_send() && added.is_here() { Some(case.take()?) } else { None };
+            let reserved = if take { case.reserve() } else { None };
+            let ready = taken.is_some() || reserved.is_some() || case.is_ready();
+            ready.then(|| SelectedOperation { index, case, taken, reserved, completed: false })
         })
     }
 
-    fn wait(&self, deadline: Option<Instant>, take: bool) -> Option<SelectedOperation<'a>> {
+    fn wait(&self, when: When, take: bool) -> Option<SelectedOperation<'a>> {
+        let deadline = if let When::By(deadline) = when { Some(deadline) } else { None };
         // Operations through which a wake has come that may have been meant for this one.
         let mut owed: Vec<usize> = Vec::new();
         let mut in_time = true;
         loop {
             if let Some(operation) = self.look(take) {
                 for index in owed.into_iter().filter(|index| *index != operation.index) {
-                    self.cases[index].iter().for_each(|case| case.pass_on());
+                    self.cases[index].iter().for_each(|added| added.case.pass_on());
                 }
                 return Some(operation);
             }
             if !in_time {
                 return None;
             }
-            let cases = || self.cases.iter().enumerate().filter_map(|(index, case)| Some((index, (*case)?)));
+            let cases = || {
+                self.cases.iter().enumerate().filter_map(|(index, added)| Some((index, added.as_ref()?.case)))
+            };
             let due = cases().filter_map(|(_, case)| case.due()).min();
             let until = [deadline, due].into_iter().flatten().min();
             let mut wait = MultiWait::new();
@@ -194,6 +224,9 @@ impl<'a> Select<'a> {
             let outcome = if ready {
                 wait.retract();
                 Outcome::Notified
+            } else if matches!(when, When::Now) {
+                // In all queues at once, with nothing ready and no wake: so none was ready together.
+                if wait.retract() { Outcome::TimedOut } else { Outcome::Notified }
             } else {
                 wait.park(until)
             };
@@ -207,9 +240,21 @@ impl<'a> Select<'a> {
             if outcome == Outcome::Cancelled {
                 raise_cancelled();
             }
-            in_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
+            in_time = match when {
+                When::Now if outcome == Outcome::TimedOut => return None,
+                When::By(deadline) => Instant::now() < deadline,
+                _ => true,
+            };
         }
     }
+}
+
+/// How long a select waits.
+#[derive(Clone, Copy, Debug)]
+enum When {
+    Now,
+    By(Instant),
+    Ever,
 }
 
 /// A number that is hard to foresee, from a generator of the thread's own (xorshift).
@@ -229,10 +274,10 @@ fn random() -> usize {
 #[must_use = "a selected operation has to be completed"]
 pub struct SelectedOperation<'a> {
     index: usize,
-    address: *const (),
+    case: &'a dyn Case,
     taken: Option<Taken>,
+    reserved: Option<Reserved>,
     completed: bool,
-    select: PhantomData<&'a ()>,
 }
 
 impl fmt::Debug for SelectedOperation<'_> {
@@ -242,10 +287,6 @@ impl fmt::Debug for SelectedOperation<'_> {
 }
 
 impl SelectedOperation<'_> {
-    fn new(index: usize, case: &dyn Case, taken: Option<Taken>) -> Self {
-        Self { index, address: case.address(), taken, completed: false, select: PhantomData }
-    }
-
     fn done(mut self) -> usize {
         self.completed = true;
         self.index
@@ -256,7 +297,8 @@ impl SelectedOperation<'_> {
         self.index
     }
 
-    /// Completes a send. If others have filled the channel since, it waits for room.
+    /// Completes a send. If others have filled the channel since, it waits for room; on a channel of
+    /// capacity zero, a receiver waits for this very message.
     ///
     /// # Errors
     /// The message, if all receivers are gone.
@@ -264,9 +306,15 @@ impl SelectedOperation<'_> {
     /// # Panics
     /// If another sender was given to the set.
     pub fn send<T>(mut self, sender: &Sender<T>, message: T) -> Result<(), SendError<T>> {
-        assert!(sender.address() == self.address, "passed a sender that wasn't selected");
+        assert!(sender.address() == self.case.address(), "passed a sender that wasn't selected");
         self.completed = true;
-        sender.send(message)
+        match (&sender.shared.kind, self.reserved.take()) {
+            (Kind::Zero(zero), Some(reserved)) => {
+                zero.settle(reserved, Some(message));
+                Ok(())
+            }
+            _ => sender.send(message),
+        }
     }
 
     /// Completes a receive.
@@ -277,7 +325,7 @@ impl SelectedOperation<'_> {
     /// # Panics
     /// If another receiver was given to the set.
     pub fn recv<T>(mut self, receiver: &Receiver<T>) -> Result<T, RecvError> {
-        assert!(receiver.address() == self.address, "passed a receiver that wasn't selected");
+        assert!(receiver.address() == self.case.address(), "passed a receiver that wasn't selected");
         self.completed = true;
         let taken = self.taken.take().and_then(|taken| taken.get(receiver));
         taken.unwrap_or_else(|| receiver.recv())
@@ -286,6 +334,9 @@ impl SelectedOperation<'_> {
 
 impl Drop for SelectedOperation<'_> {
     fn drop(&mut self) {
+        if let Some(reserved) = self.reserved.take() {
+            self.case.abandon(reserved);
+        }
         assert!(
             self.completed || std::thread::panicking(),
             "dropped `SelectedOperation` without completing the operation"

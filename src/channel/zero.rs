@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::queue::core::{GetFailed, PutFailed};
 use crate::runtime::multi_wait::MultiWait;
-use crate::runtime::park::{Claimed, Outcome, Reason, raise_cancelled};
+use crate::runtime::park::{Claimed, Outcome, Reason, Shield, raise_cancelled};
 use crate::runtime::party;
 use crate::runtime::wait_queue::{How, WaitQueue};
 
@@ -21,17 +21,47 @@ pub(super) const RECEIVER: usize = 0;
 const SENDER: usize = 1;
 /// A select that would send, and has made no offer yet.
 pub(super) const WILLING: usize = 2;
+/// A receiver that was promised a message.
+const PROMISED: usize = 3;
+/// The note of a receive that is one of several operations of a select.
+const SELECTING: u64 = 0;
 
 #[derive(Debug)]
 pub(super) struct State<T> {
     offers: VecDeque<(u64, T)>,
+    /// Messages for receivers whose wait a select has ended: by the number of the receive, and empty until
+    /// the select's send is completed.
+    promises: Vec<(u64, Promise<T>)>,
     closed: bool,
+}
+
+#[derive(Debug)]
+enum Promise<T> {
+    Open,
+    Kept(T),
+    Broken,
+}
+
+/// A receiver that waits for the message of a select, and for nothing else.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    number: u64,
+    claimed: Claimed,
 }
 
 impl<T> State<T> {
     fn take_back(&mut self, number: u64) -> Option<T> {
         let index = self.offers.iter().position(|offer| offer.0 == number)?;
         self.offers.remove(index).map(|offer| offer.1)
+    }
+
+    /// What has become of the promise to a receive: `None` if there is none.
+    fn promised(&mut self, number: u64) -> Option<Promise<T>> {
+        let index = self.promises.iter().position(|promise| promise.0 == number)?;
+        match self.promises[index].1 {
+            Promise::Open => Some(Promise::Open),
+            _ => Some(self.promises.swap_remove(index).1),
+        }
     }
 }
 
@@ -44,8 +74,8 @@ pub(super) struct Zero<T> {
 impl<T> Zero<T> {
     pub(super) fn new() -> Self {
         Self {
-            next: AtomicU64::new(0),
-            queue: WaitQueue::new(State { offers: VecDeque::new(), closed: false }),
+            next: AtomicU64::new(1),
+            queue: WaitQueue::new(State { offers: VecDeque::new(), promises: Vec::new(), closed: false }),
         }
     }
 
@@ -127,7 +157,9 @@ impl<T> Zero<T> {
                 Err(GetFailed::Empty) => {}
                 other => return other,
             }
-            let how = How { key: RECEIVER, ..How::new(Reason::Queue, deadline) };
+            // Relaxed: only uniqueness matters.
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let how = How { key: RECEIVER, note: number, ..How::new(Reason::Queue, deadline) };
             let willing = Cell::new(None);
             let outcome = self.queue.wait_then(
                 how,
@@ -146,10 +178,73 @@ impl<T> Zero<T> {
                 willing.wake();
             }
             match outcome {
-                None | Some(Outcome::Notified) => {}
+                None => {}
+                Some(Outcome::Notified) => {
+                    if let Some(message) = self.await_promise(number) {
+                        return Ok(message);
+                    }
+                }
                 Some(Outcome::TimedOut) => return Err(GetFailed::Empty),
                 Some(Outcome::Cancelled) => raise_cancelled(),
             }
+        }
+    }
+
+    /// The message that was promised to this receive, if one was, and the promise is kept.
+    fn await_promise(&self, number: u64) -> Option<T> {
+        loop {
+            match self.queue.with(|state, _| state.promised(number))? {
+                Promise::Kept(message) => return Some(message),
+                Promise::Broken => return None,
+                // A thread that came back early. Its sender is committed, and so is this receive.
+                Promise::Open => {
+                    let _shield = Shield::new();
+                    let how = How { key: PROMISED, note: number, ..How::new(Reason::Queue, None) };
+                    let is_open = |state: &mut State<T>| {
+                        state
+                            .promises
+                            .iter()
+                            .any(|promise| promise.0 == number && matches!(promise.1, Promise::Open))
+                    };
+                    self.queue.wait_if(how, |state, _| is_open(state));
+                }
+            }
+        }
+    }
+
+    /// Ends the wait of a receiver for a message that will come; `None` if nobody waits. Not for the
+    /// receives of a select, which may choose another operation.
+    pub(super) fn reserve(&self) -> Option<Reserved> {
+        self.queue.with(|state, list| {
+            let mut number = 0;
+            let claimed = list.claim(|seen| {
+                let fits = seen.key == RECEIVER && seen.note != SELECTING;
+                if fits {
+                    // Before the claim, as a thread may come back at once; dropped again if that fails.
+                    state.promises.retain(|promise| promise.0 != number || number == 0);
+                    number = seen.note;
+                    state.promises.push((number, Promise::Open));
+                }
+                fits
+            });
+            if claimed.is_none() && number != 0 {
+                state.promises.retain(|promise| promise.0 != number);
+            }
+            claimed.map(|claimed| Reserved { number, claimed })
+        })
+    }
+
+    /// Gives a reserved receiver its message, or (`None`) lets it wait for another.
+    pub(super) fn settle(&self, reserved: Reserved, message: Option<T>) {
+        let again = self.queue.with(|state, list| {
+            if let Some(promise) = state.promises.iter_mut().find(|promise| promise.0 == reserved.number) {
+                promise.1 = message.map_or(Promise::Broken, Promise::Kept);
+            }
+            list.claim(|seen| seen.key == PROMISED && seen.note == reserved.number)
+        });
+        reserved.claimed.wake();
+        if let Some(again) = again {
+            again.wake();
         }
     }
 

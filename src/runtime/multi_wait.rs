@@ -50,11 +50,13 @@ impl<'a> MultiWait<'a> {
         park(self.waiter, Reason::Queue, 0, deadline)
     }
 
-    /// Ends it without waiting; if a queue has ended it already, that wake is taken in.
-    pub(crate) fn retract(&self) {
-        if !self.waiter.retract() {
+    /// Ends it without waiting. False if a queue has ended it already: that wake is taken in.
+    pub(crate) fn retract(&self) -> bool {
+        let clean = self.waiter.retract();
+        if !clean {
             park(self.waiter, Reason::Queue, 0, None);
         }
+        clean
     }
 
     /// Leaves all queues, and tells through which of them a wake has come.
