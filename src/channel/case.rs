@@ -10,7 +10,6 @@ use super::ends::{Receiver, Sender, Source};
 use super::error::RecvError;
 use super::flavour::{Kind, Shared};
 use super::zero::Reserved;
-use crate::queue::buffer::Buffer;
 use crate::queue::core::GetFailed;
 use crate::runtime::multi_wait::MultiWait;
 
@@ -61,6 +60,16 @@ impl fmt::Debug for Taken {
     }
 }
 
+/// What came of an operation through which a select's wait was ended.
+pub(super) enum Won {
+    /// A message was received, and has to be the one selected.
+    Taken(Taken),
+    /// A receiver waits for the message, and the send has to be the one selected.
+    Reserved(Reserved),
+    /// It may be ready.
+    Look,
+}
+
 /// What a select knows of an operation.
 pub(super) trait Case {
     /// Tells whether the operation would end at once.
@@ -69,12 +78,15 @@ pub(super) trait Case {
     fn take(&self) -> Option<Taken>;
     /// Commits a receiver to the message of this send, where that can be done.
     fn reserve(&self) -> Option<Reserved>;
+    /// Tells whether a send that is not reserved would go through.
+    fn is_open(&self) -> bool;
     /// Frees a receiver that was committed: the message does not come.
     fn abandon(&self, reserved: Reserved);
-    /// Waits as one of several; true if it is ready.
-    fn enlist<'a>(&'a self, wait: &mut MultiWait<'a>) -> bool;
+    /// Waits as one of several, to do the operation (`take`) or to know that it could be done; true if it is
+    /// ready. Gives a number for `left`.
+    fn enlist<'a>(&'a self, wait: &mut MultiWait<'a>, take: bool) -> (bool, u64);
     /// The wait is over; `won` if a wake came through this operation.
-    fn left(&self, won: bool);
+    fn left(&self, number: u64, won: bool) -> Won;
     /// A wake came for it, but another operation was selected.
     fn pass_on(&self);
     /// When it becomes ready by itself.
@@ -109,38 +121,45 @@ impl<T> Case for Receiver<T> {
         None
     }
 
+    fn is_open(&self) -> bool {
+        self.is_ready()
+    }
+
     fn abandon(&self, _: Reserved) {}
 
-    fn enlist<'a>(&'a self, wait: &mut MultiWait<'a>) -> bool {
+    fn enlist<'a>(&'a self, wait: &mut MultiWait<'a>, take: bool) -> (bool, u64) {
         match &self.source {
             Source::Channel(shared) => match &shared.kind {
-                Kind::Buffered(core) => core.getters.enlist(wait, || shared.can_recv()),
-                Kind::Zero(zero) => zero.enlist_recv(wait),
+                Kind::Buffered(core) => (core.getters.enlist(wait, || shared.can_recv()), 0),
+                Kind::Zero(zero) => zero.enlist_recv(wait, take),
             },
             Source::Clock(..) => {
                 wait.skip();
-                self.is_ready()
+                (self.is_ready(), 0)
             }
         }
     }
 
-    fn left(&self, won: bool) {
-        if let Source::Channel(shared) = &self.source
-            && let Kind::Buffered(core) = &shared.kind
-        {
-            core.getters.left(won);
+    fn left(&self, number: u64, won: bool) -> Won {
+        let Source::Channel(shared) = &self.source else { return Won::Look };
+        match &shared.kind {
+            Kind::Buffered(core) => core.getters.left(won),
+            Kind::Zero(zero) if won => {
+                if let Some(message) = zero.await_promise(number) {
+                    return Won::Taken(Taken::new(Ok(message), self));
+                }
+            }
+            Kind::Zero(_) => {}
         }
+        Won::Look
     }
 
     fn pass_on(&self) {
-        if let Source::Channel(shared) = &self.source {
-            match &shared.kind {
-                Kind::Buffered(core) if shared.can_recv() => {
-                    core.getters.wake_one();
-                }
-                Kind::Buffered(_) => {}
-                Kind::Zero(zero) => zero.pass_on(),
-            }
+        if let Source::Channel(shared) = &self.source
+            && let Kind::Buffered(core) = &shared.kind
+            && shared.can_recv()
+        {
+            core.getters.wake_one();
         }
     }
 
@@ -176,29 +195,44 @@ impl<T> Case for Sender<T> {
         }
     }
 
+    fn is_open(&self) -> bool {
+        match &self.shared.kind {
+            Kind::Buffered(_) => self.shared.can_send(),
+            // Otherwise only with a receiver that is committed.
+            Kind::Zero(zero) => zero.is_closed(),
+        }
+    }
+
     fn abandon(&self, reserved: Reserved) {
         if let Kind::Zero(zero) = &self.shared.kind {
             zero.settle(reserved, None);
         }
     }
 
-    fn enlist<'a>(&'a self, wait: &mut MultiWait<'a>) -> bool {
+    fn enlist<'a>(&'a self, wait: &mut MultiWait<'a>, take: bool) -> (bool, u64) {
         let shared: &'a Arc<Shared<T>> = &self.shared;
         match &shared.kind {
-            Kind::Buffered(core) => core.putters.enlist(wait, || shared.can_send()),
-            Kind::Zero(zero) => zero.enlist_send(wait),
+            Kind::Buffered(core) => (core.putters.enlist(wait, || shared.can_send()), 0),
+            Kind::Zero(zero) => zero.enlist_send(wait, take),
         }
     }
 
-    fn left(&self, won: bool) {
-        if let Kind::Buffered(core) = &self.shared.kind {
-            core.putters.left(won);
+    fn left(&self, number: u64, won: bool) -> Won {
+        match &self.shared.kind {
+            Kind::Buffered(core) => core.putters.left(won),
+            Kind::Zero(zero) if won => {
+                if let Some(reserved) = zero.matched(number) {
+                    return Won::Reserved(reserved);
+                }
+            }
+            Kind::Zero(_) => {}
         }
+        Won::Look
     }
 
     fn pass_on(&self) {
         if let Kind::Buffered(core) = &self.shared.kind
-            && (!core.buffer.is_full() || core.buffer.is_closed())
+            && self.shared.can_send()
         {
             core.putters.wake_one();
         }

@@ -43,7 +43,7 @@ impl<T> Shared<T> {
             Kind::Buffered(core) => {
                 core.close();
                 if by_receivers {
-                    drop(core.drain());
+                    discard(core);
                 }
             }
         }
@@ -111,6 +111,23 @@ impl<T> Shared<T> {
             Kind::Buffered(core) => !core.buffer.is_full() || core.buffer.is_closed(),
             Kind::Zero(zero) => zero.can_send(),
         }
+    }
+}
+
+/// Drops what nobody will receive. If a message panics in its destructor, the rest is leaked, as with
+/// crossbeam: there is nobody to whom a second panic could go.
+fn discard<T>(core: &Core<Fifo<T>>) {
+    struct Rest<'a, T>(&'a Core<Fifo<T>>);
+    impl<T> Drop for Rest<'_, T> {
+        fn drop(&mut self) {
+            while let Some(message) = self.0.buffer.pop() {
+                core::mem::forget(message);
+            }
+        }
+    }
+    let rest = Rest(core);
+    while let Some(message) = rest.0.buffer.pop() {
+        drop(message);
     }
 }
 

@@ -9,7 +9,7 @@ use core::fmt;
 use core::time::Duration;
 use std::time::Instant;
 
-use super::case::{Case, Taken};
+use super::case::{Case, Taken, Won};
 use super::ends::{Receiver, Sender};
 use super::error::{
     ReadyTimeoutError, RecvError, SelectTimeoutError, SendError, TryReadyError, TrySelectError,
@@ -182,21 +182,37 @@ impl<'a> Select<'a> {
         self.wait(When::By(deadline), false).map(|operation| operation.done()).ok_or(ReadyTimeoutError)
     }
 
-    /// Looks at all operations once; takes the message of the chosen one if `take`.
-    fn look(&self, take: bool) -> Option<SelectedOperation<'a>> {
+    /// The operations, beginning at a random place and in a random direction: of any two, either one comes
+    /// first as often.
+    fn in_some_order(&self) -> impl Iterator<Item = (usize, Added<'a>)> + Clone {
         let count = self.cases.len();
-        // From a random place in a random direction: of any two, either one comes first as often.
         let random = if self.biased || count < 2 { 0 } else { random() };
         let (first, backwards) = (random / 2 % count.max(1), random % 2 == 1);
-        let place = |offset| if backwards { first + count - offset } else { first + offset };
-        (0..count).map(|offset| place(offset) % count).find_map(|index| {
-            let added = self.cases[index]?;
+        let place = move |offset| if backwards { first + count - offset } else { first + offset };
+        (0..count).filter_map(move |offset| {
+            let index = place(offset) % count;
+            Some((index, self.cases[index]?))
+        })
+    }
+
+    /// Looks at all operations once; takes the message of the chosen one if `take`.
+    fn look(&self, take: bool) -> Option<SelectedOperation<'a>> {
+        self.in_some_order().find_map(|(index, added)| {
             let case = added.case;
             let taken = if take && !case.is_send() && added.is_here() { Some(case.take()?) } else { None };
             let reserved = if take { case.reserve() } else { None };
-            let ready = taken.is_some() || reserved.is_some() || case.is_ready();
+            let ready =
+                taken.is_some() || reserved.is_some() || if take { case.is_open() } else { case.is_ready() };
             ready.then(|| SelectedOperation { index, case, taken, reserved, completed: false })
         })
+    }
+
+    /// Passes on the wakes that came for other operations than the chosen one.
+    fn pay(&self, owed: Vec<usize>, operation: SelectedOperation<'a>) -> SelectedOperation<'a> {
+        for index in owed.into_iter().filter(|index| *index != operation.index) {
+            self.cases[index].iter().for_each(|added| added.case.pass_on());
+        }
+        operation
     }
 
     fn wait(&self, when: When, take: bool) -> Option<SelectedOperation<'a>> {
@@ -206,21 +222,22 @@ impl<'a> Select<'a> {
         let mut in_time = true;
         loop {
             if let Some(operation) = self.look(take) {
-                for index in owed.into_iter().filter(|index| *index != operation.index) {
-                    self.cases[index].iter().for_each(|added| added.case.pass_on());
-                }
-                return Some(operation);
+                return Some(self.pay(owed, operation));
             }
             if !in_time {
                 return None;
             }
-            let cases = || {
-                self.cases.iter().enumerate().filter_map(|(index, added)| Some((index, added.as_ref()?.case)))
-            };
-            let due = cases().filter_map(|(_, case)| case.due()).min();
+            let order = self.in_some_order();
+            let due = order.clone().filter_map(|(_, added)| added.case.due()).min();
             let until = [deadline, due].into_iter().flatten().min();
             let mut wait = MultiWait::new();
-            let ready = cases().any(|(_, case)| case.enlist(&mut wait));
+            let mut numbers = Vec::new();
+            let ready = order.clone().any(|(_, added)| {
+                let take = take && (added.case.is_send() || added.is_here());
+                let (ready, number) = added.case.enlist(&mut wait, take);
+                numbers.push(number);
+                ready
+            });
             let outcome = if ready {
                 wait.retract();
                 Outcome::Notified
@@ -230,12 +247,21 @@ impl<'a> Select<'a> {
             } else {
                 wait.park(until)
             };
-            for ((index, case), won) in cases().zip(wait.finish()) {
+            let mut chosen = None;
+            for (((index, Added { case, .. }), won), number) in order.zip(wait.finish()).zip(numbers) {
                 let Some(won) = won else { continue };
-                case.left(won);
-                if won {
-                    owed.push(index);
-                }
+                let (taken, reserved) = match case.left(number, won) {
+                    Won::Taken(taken) => (Some(taken), None),
+                    Won::Reserved(reserved) => (None, Some(reserved)),
+                    Won::Look => {
+                        owed.extend(won.then_some(index));
+                        continue;
+                    }
+                };
+                chosen = Some(SelectedOperation { index, case, taken, reserved, completed: false });
+            }
+            if let Some(operation) = chosen {
+                return Some(self.pay(owed, operation));
             }
             if outcome == Outcome::Cancelled {
                 raise_cancelled();

@@ -81,7 +81,7 @@ impl Gate {
 
     /// As [`wait`](Self::wait), for one of several waits: true if there is no need to.
     pub(crate) fn enlist<'a>(&'a self, wait: &mut MultiWait<'a>, ready: impl FnOnce() -> bool) -> bool {
-        wait.enlist(&self.queue, 0, |(), _| {
+        wait.enlist(&self.queue, 0, 0, |(), _| {
             // Relaxed: the fence orders it.
             self.waiting.fetch_add(1, Ordering::Relaxed);
             fence(Ordering::SeqCst);

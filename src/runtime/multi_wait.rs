@@ -31,11 +31,12 @@ impl<'a> MultiWait<'a> {
         &mut self,
         queue: &'a WaitQueue<S>,
         key: usize,
+        note: u64,
         ready: impl FnOnce(&mut S, &mut WaitList) -> bool,
     ) -> bool {
         let mut entry = None;
         // SAFETY: the box is leaked here, and freed in `drop` after the entry was taken out.
-        let is_ready = unsafe { queue.enlist(self.waiter, key, ready, &mut entry) };
+        let is_ready = unsafe { queue.enlist(self.waiter, (key, note), ready, &mut entry) };
         self.places.push(entry.map(|entry| (queue as &dyn Place, NonNull::from(Box::leak(entry)))));
         is_ready
     }

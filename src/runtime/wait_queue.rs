@@ -280,7 +280,7 @@ impl<S> WaitQueue<S> {
     pub(super) unsafe fn enlist(
         &self,
         waiter: Waiter,
-        key: usize,
+        (key, note): (usize, u64),
         ready: impl FnOnce(&mut S, &mut WaitList) -> bool,
         entry: &mut Option<Box<Entry>>,
     ) -> bool {
@@ -289,7 +289,7 @@ impl<S> WaitQueue<S> {
         if ready(state, list) {
             return true;
         }
-        let place = entry.insert(Box::new(Entry::new(waiter, key, 0)));
+        let place = entry.insert(Box::new(Entry::new(waiter, key, note)));
         // SAFETY: boxed, and kept by the caller.
         unsafe { list.push(NonNull::from(&mut **place), false) };
         false
