@@ -125,7 +125,9 @@ impl TcpListener {
     /// # Errors
     /// What the last of them says, or the look-up of a name.
     pub fn bind(addresses: impl ToSocketAddrs) -> io::Result<Self> {
-        Self::from_std(addr::each(addresses, net::TcpListener::bind)?)
+        let listener = addr::each(addresses, net::TcpListener::bind)?;
+        socket::lengthen_backlog(listener.as_fd())?;
+        Self::from_std(listener)
     }
 
     /// Waits for a connection and takes it. A cancellation point if it has to wait.

@@ -87,7 +87,9 @@ impl UnixListener {
     /// # Errors
     /// What the kernel says.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
-        Self::from_std(net::UnixListener::bind(path)?)
+        let listener = net::UnixListener::bind(path)?;
+        socket::lengthen_backlog(listener.as_fd())?;
+        Self::from_std(listener)
     }
 
     /// Waits for a connection and takes it. A cancellation point if it has to wait.

@@ -129,3 +129,11 @@ pub(crate) fn accept(socket: BorrowedFd<'_>) -> io::Result<(OwnedFd, RawAddr)> {
     let fd = unsafe { libc::accept4(socket.as_raw_fd(), place, &raw mut address.len, FLAGS) };
     Ok((owned(fd)?, address))
 }
+
+/// Lets as many connections wait to be accepted as the system allows. std asks for 128, which a burst of
+/// coroutines overruns: then the kernel resets connections.
+pub(crate) fn lengthen_backlog(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: takes numbers only; on a socket that listens already it changes the length alone.
+    let result = unsafe { libc::listen(socket.as_raw_fd(), libc::c_int::MAX) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
