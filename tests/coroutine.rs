@@ -233,13 +233,21 @@ fn impossible_stacks_are_errors() {
 #[cfg(all(target_arch = "x86_64", not(feature = "boost")))]
 #[test]
 fn a_backtrace_from_inside_reaches_the_resumer() {
+    type Tracer = Coroutine<(), String>;
     #[inline(never)]
-    fn the_resumer_of_this_test() -> String {
-        let mut one = Coroutine::<(), String>::new(|out, ()| {
-            out.suspend(std::backtrace::Backtrace::force_capture().to_string());
-        });
+    fn the_first_resumer(one: &mut Tracer) -> String {
         std::hint::black_box(one.resume(()).yielded().unwrap())
     }
-    let backtrace = the_resumer_of_this_test();
-    assert!(backtrace.contains("the_resumer_of_this_test"), "{backtrace}");
+    #[inline(never)]
+    fn another_resumer(one: &mut Tracer) -> String {
+        std::hint::black_box(one.resume(()).yielded().unwrap())
+    }
+    let mut one = Tracer::new(|out, ()| {
+        loop {
+            out.suspend(std::backtrace::Backtrace::force_capture().to_string());
+        }
+    });
+    let (first, second) = (the_first_resumer(&mut one), another_resumer(&mut one));
+    assert!(first.contains("the_first_resumer"), "{first}");
+    assert!(second.contains("another_resumer") && !second.contains("the_first_resumer"), "{second}");
 }

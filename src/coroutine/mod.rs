@@ -10,7 +10,7 @@ pub(crate) mod overflow;
 pub(crate) mod stack;
 mod state;
 pub(crate) mod strand;
-mod switch;
+pub(crate) mod switch;
 mod typed;
 pub(crate) mod unwind;
 

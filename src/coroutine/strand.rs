@@ -1,9 +1,11 @@
-//! A strand: one coroutine as the switch sees it. A stack and a stack pointer; no types, no unwinding.
+//! A strand: one scheduled coroutine as the switch sees it. A stack and a context; no types, no unwinding.
 
 use super::stack::Stack;
-use super::switch::{DefaultSwitch, Entry, Raw, SavedRegisters, Switch};
+use super::switch::{DefaultSwitch, Entry, Order, Raw, Switch, Word};
 
 /// Two words: the side that does not run, and the stack.
+///
+/// The first is the coroutine's own context while it is suspended, and its link while it runs.
 #[repr(C)]
 pub(crate) struct Strand<S: Switch = DefaultSwitch> {
     context: <S as Raw>::Context,
@@ -17,10 +19,10 @@ impl<S: Switch> core::fmt::Debug for Strand<S> {
 }
 
 impl<S: Switch> Strand<S> {
-    /// Makes a strand whose first resume calls `entry(arg)`.
+    /// Makes a strand whose first resume calls `entry(arg, word, order)`.
     ///
     /// # Safety
-    /// * `entry` does not unwind, and may be called with `arg`.
+    /// * `entry` does not unwind, and may be called with `arg` and what that resume gives.
     #[inline]
     pub(crate) unsafe fn new(stack: Stack, entry: Entry, arg: *mut ()) -> Self {
         // SAFETY: the stack is owned and nobody runs on it.
@@ -35,9 +37,14 @@ impl<S: Switch> Strand<S> {
     #[inline(always)]
     pub(crate) unsafe fn resume(this: *mut Self) -> bool {
         // SAFETY: the strand lives.
-        let context = unsafe { &raw mut (*this).context };
-        // SAFETY: the caller's duty; the context is the side that does not run.
-        unsafe { S::exchange(context) }
+        let link = unsafe { &raw mut (*this).context };
+        // SAFETY: as above; it does not run.
+        let coroutine = unsafe { link.read() };
+        // SAFETY: the caller's duty.
+        let (saved, word) = unsafe { S::resume(link, coroutine, Word::uninit(), Order::Run) };
+        // SAFETY: the strand outlives its turn.
+        unsafe { link.write(saved) };
+        word.is_none()
     }
 
     /// Goes back to the resumer; returns at the next resume.
@@ -47,13 +54,9 @@ impl<S: Switch> Strand<S> {
     #[inline(always)]
     pub(crate) unsafe fn suspend(this: *mut Self) {
         // SAFETY: the strand lives.
-        let context = unsafe { &raw mut (*this).context };
-        // SAFETY: the caller's duty; the context is the resumer, who waits in `resume`.
-        unsafe { S::exchange(context) };
-    }
-
-    pub(crate) fn stack(&self) -> &Stack {
-        &self.stack
+        let link = unsafe { &raw mut (*this).context };
+        // SAFETY: the caller's duty; the context of a running strand is its link.
+        let _ = unsafe { S::suspend(link, Word::uninit()) };
     }
 
     /// Gives the stack back for another use.
@@ -63,14 +66,5 @@ impl<S: Switch> Strand<S> {
     #[inline]
     pub(crate) unsafe fn into_stack(self) -> Stack {
         self.stack
-    }
-
-    /// What is saved of the strand.
-    ///
-    /// # Safety
-    /// * It is suspended or new.
-    pub(crate) unsafe fn saved(&self) -> SavedRegisters {
-        // SAFETY: the caller's duty.
-        unsafe { S::saved(self.context) }
     }
 }

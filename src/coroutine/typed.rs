@@ -5,8 +5,9 @@
 //! resume(input) ──▶ … returns ────────────────▶ State::Returned(value)
 //! ```
 //!
-//! Values go through a transfer cell beside the strand, never through registers, so they may be of any
-//! size. The cell and the strand are boxed: their address must not change.
+//! A value that fits into a word travels in it; of any other the word is the address, on the stack of the
+//! side that gives it, which waits until long after the other has moved it out. How the coroutine has ended
+//! lies in its body, because its stack is no place for that any more.
 //!
 //! Who may suspend: only code that runs directly on the coroutine. A slot is aligned to its size, so one
 //! comparison tells whether the caller is on the suspender's own stack; one that was carried into a nested
@@ -15,55 +16,61 @@
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
+use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::{self, NonNull};
 use std::panic;
 
 use super::build::CoroutineBuilder;
 use super::stack::Stack;
 use super::state::{Snapshot, State};
-use super::strand::Strand;
-use super::switch::{DefaultSwitch, Switch};
+use super::switch::{DefaultSwitch, Order, Raw, Switch, Word};
 use super::unwind::{self, Ended, Kill};
 use super::{id, overflow};
 
-/// What goes from one side to the other: written before each switch, and moved out after it.
-enum Transfer<I, Y, R> {
-    Input(I),
-    /// The coroutine is to unwind.
-    Kill,
-    Yielded(Y),
-    Ended(Ended<R>),
-}
-
-/// Everything of a coroutine, at one address.
+/// What a coroutine and its handle share, at one address.
 struct Body<I, Y, R, S: Switch> {
-    strand: UnsafeCell<Strand<S>>,
-    transfer: UnsafeCell<MaybeUninit<Transfer<I, Y, R>>>,
-    /// The closure until the first resume.
-    start: Cell<Option<Start<I, Y, R, S>>>,
+    /// Its resumer, while it runs; written by the switch.
+    link: UnsafeCell<<S as Raw>::Context>,
+    stack: Stack,
     /// An address in the slot of the stack, and the size to which slots are aligned.
     place: usize,
     stack_size: usize,
+    /// Written by the coroutine as the last it does.
+    ended: Cell<Option<Ended<R>>>,
+    /// The closure until the first resume.
+    start: Cell<Option<Start<I, Y, R, S>>>,
     id: u64,
     name: Option<Box<str>>,
 }
 
-impl<I, Y, R, S: Switch> Body<I, Y, R, S> {
-    /// # Safety
-    /// * Called by the side that runs, with nothing left from before.
-    #[inline(always)]
-    unsafe fn leave(&self, transfer: Transfer<I, Y, R>) {
-        // SAFETY: only the side that runs touches the transfer.
-        unsafe { self.transfer.get().cast::<Transfer<I, Y, R>>().write(transfer) };
+/// Puts a value into a word, or its address.
+#[inline(always)]
+fn pack<T>(value: &ManuallyDrop<T>) -> Word {
+    let mut word = Word::uninit();
+    if size_of::<T>() <= size_of::<Word>() {
+        let bytes = word.as_mut_ptr().cast::<MaybeUninit<u8>>();
+        // SAFETY: the word has room for all bytes of the value; both are there.
+        unsafe { bytes.copy_from_nonoverlapping(ptr::from_ref(value).cast(), size_of::<T>()) };
+    } else {
+        word.write(ptr::from_ref(value).cast_mut().cast());
     }
+    word
+}
 
-    /// # Safety
-    /// * Called by the side that runs, once for each `leave`.
-    #[inline(always)]
-    unsafe fn take(&self) -> Transfer<I, Y, R> {
-        // SAFETY: only the side that runs touches the transfer, and it was written.
-        unsafe { self.transfer.get().cast::<Transfer<I, Y, R>>().read() }
+/// Moves a value out of the word that [`pack`] has made of it.
+///
+/// # Safety
+/// * `pack` made it of a `T` that is still where it was, and that nobody uses afterwards.
+#[inline(always)]
+unsafe fn unpack<T>(word: Word) -> T {
+    if size_of::<T>() <= size_of::<Word>() {
+        // SAFETY: the word's first bytes are those of a `T`.
+        unsafe { word.as_ptr().cast::<T>().read_unaligned() }
+    } else {
+        // SAFETY: `pack` has written an address.
+        let place = unsafe { word.assume_init() };
+        // SAFETY: the caller's duty.
+        unsafe { place.cast::<T>().read() }
     }
 }
 
@@ -84,18 +91,16 @@ impl<I, Y, R, S: Switch> Suspender<I, Y, R, S> {
     pub fn suspend(&self, value: Y) -> I {
         // SAFETY: whoever has the suspender is on the coroutine's stack, or on one resumed from there.
         let cell = unsafe { self.cell.as_ref() };
-        let here = 0u8;
+        let here = MaybeUninit::<u8>::uninit();
         if ptr::from_ref(&here).addr() ^ cell.place >= cell.stack_size {
             wrong_suspender();
         }
-        // SAFETY: this is the side that runs, and what the other has left is moved out.
-        unsafe { cell.leave(Transfer::Yielded(value)) };
-        // SAFETY: the check above says that the caller is on this strand's stack.
-        unsafe { Strand::suspend(cell.strand.get()) };
-        // SAFETY: the other side has left something before it switched.
-        match unsafe { cell.take() } {
-            Transfer::Input(input) => input,
-            _ => unwind::raise_kill(),
+        let value = ManuallyDrop::new(value);
+        // SAFETY: the check above says that the caller is the coroutine of this link.
+        match unsafe { S::suspend(cell.link.get(), pack(&value)) } {
+            // SAFETY: `try_resume` packs an input, which lies on the frame that waits for us.
+            (input, Order::Run) => unsafe { unpack(input) },
+            (_, Order::Kill) => unwind::raise_kill(),
         }
     }
 }
@@ -140,6 +145,8 @@ impl<I, Y, R, S: Switch> fmt::Debug for Suspender<I, Y, R, S> {
 pub struct Coroutine<I, Y, R = (), S: Switch = DefaultSwitch> {
     /// `None` once it has ended.
     cell: Option<NonNull<Body<I, Y, R, S>>>,
+    /// Where it is suspended; here, so that a loop of resumes has it in a register.
+    context: <S as Raw>::Context,
     id: u64,
     not_send: PhantomData<*const ()>,
 }
@@ -167,20 +174,22 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
         let (address, stack_size) = (stack.bottom().addr(), stack.size());
         let mut place = Box::new(MaybeUninit::<Body<I, Y, R, S>>::uninit());
         let arg = place.as_mut_ptr().cast::<()>();
-        // SAFETY: `entry` does not unwind, and is given the cell that is written below.
-        let strand = unsafe { Strand::<S>::new(stack, entry::<I, Y, R, S>, arg) };
+        // SAFETY: the stack is owned and nobody runs on it; `entry` does not unwind, and is given the
+        // cell that is written below.
+        let context = unsafe { S::first(stack.top(), stack.bottom(), entry::<I, Y, R, S>, arg) };
         place.write(Body {
-            strand: UnsafeCell::new(strand),
-            transfer: UnsafeCell::new(MaybeUninit::uninit()),
-            start: Cell::new(Some(Box::new(f))),
+            link: UnsafeCell::new(context),
+            stack,
             place: address,
             stack_size,
+            ended: Cell::new(None),
+            start: Cell::new(Some(Box::new(f))),
             id,
             name,
         });
         // SAFETY: written just now.
         let cell = unsafe { place.assume_init() };
-        Self { cell: Some(NonNull::from(Box::leak(cell))), id, not_send: PhantomData }
+        Self { cell: Some(NonNull::from(Box::leak(cell))), context, id, not_send: PhantomData }
     }
 
     /// The number of the coroutine, never used twice.
@@ -215,36 +224,47 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
     #[inline]
     pub fn try_resume(&mut self, input: I) -> Result<State<Y, R>, I> {
         let Some(cell) = self.cell else { return Err(input) };
-        // SAFETY: the cell is alive until `free`.
-        match unsafe { Self::step(cell, Transfer::Input(input)) } {
-            Transfer::Yielded(value) => Ok(State::Yielded(value)),
-            Transfer::Ended(ended) => {
-                self.free();
-                match ended {
-                    Ended::Value(value) => Ok(State::Returned(value)),
-                    Ended::Panicked(payload) => panic::resume_unwind(payload),
-                    // A scheduled coroutine that was cancelled inside: the unwinding goes on outside.
-                    Ended::Killed => panic::resume_unwind(Box::new(Kill)),
-                }
-            }
-            _ => unreachable!("a coroutine leaves what it yields or how it ends"),
+        let input = ManuallyDrop::new(input);
+        // SAFETY: the cell is alive until `free`, and suspended or new: it has not ended.
+        match unsafe { self.step(cell, pack(&input), Order::Run) } {
+            // SAFETY: `suspend` packs a value, which lies on the frame that waits for us.
+            Some(value) => Ok(State::Yielded(unsafe { unpack(value) })),
+            None => Ok(State::Returned(self.finish())),
         }
     }
 
-    /// Switches into the coroutine, and back.
+    /// Switches into the coroutine, and back; `None` when it has ended.
     ///
     /// # Safety
-    /// * The cell is alive, its strand new or suspended.
-    #[inline]
-    unsafe fn step(cell: NonNull<Body<I, Y, R, S>>, transfer: Transfer<I, Y, R>) -> Transfer<I, Y, R> {
-        // SAFETY: the caller's duty.
-        let this = unsafe { cell.as_ref() };
-        // SAFETY: this is the side that runs, and what the other has left is moved out.
-        unsafe { this.leave(transfer) };
+    /// * The cell is this coroutine's, which is new or suspended.
+    /// * The word is a packed input, which stays until this returns; with `Kill` it may be anything.
+    #[inline(always)]
+    unsafe fn step(&mut self, cell: NonNull<Body<I, Y, R, S>>, word: Word, order: Order) -> Option<Word> {
+        // SAFETY: the cell is alive.
+        let link = unsafe { cell.as_ref() }.link.get();
         // SAFETY: the caller's duty; the cell does not move.
-        unsafe { Strand::resume(this.strand.get()) };
-        // SAFETY: the other side has left something before it switched.
-        unsafe { this.take() }
+        let (context, word) = unsafe { S::resume(link, self.context, word, order) };
+        self.context = context;
+        word
+    }
+
+    /// Takes the result of a coroutine that has just ended.
+    #[cold]
+    fn finish(&mut self) -> R {
+        match self.take_end() {
+            Ended::Value(value) => value,
+            Ended::Panicked(payload) => panic::resume_unwind(payload),
+            // A scheduled coroutine that was cancelled inside: the unwinding goes on outside.
+            Ended::Killed => panic::resume_unwind(Box::new(Kill)),
+        }
+    }
+
+    fn take_end(&mut self) -> Ended<R> {
+        let cell = self.cell.expect("a coroutine ends once");
+        // SAFETY: the cell is alive until `free`.
+        let ended = unsafe { cell.as_ref() }.ended.take();
+        self.free();
+        ended.expect("a coroutine says how it has ended before it does")
     }
 
     /// Looks at the coroutine, which is suspended while anybody can; `None` once it has ended.
@@ -253,10 +273,8 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
         // SAFETY: the cell is alive.
         let cell = unsafe { cell.as_ref() };
         // SAFETY: it is suspended: `&self` says that nobody resumes it now.
-        let strand = unsafe { &*cell.strand.get() };
-        // SAFETY: as above.
-        let registers = unsafe { strand.saved() };
-        let (stack_bottom, stack_top) = (strand.stack().bottom().addr(), strand.stack().top().addr());
+        let registers = unsafe { S::saved(self.context) };
+        let (stack_bottom, stack_top) = (cell.stack.bottom().addr(), cell.stack.top().addr());
         let bytes_used = stack_top - registers.sp;
         Some(Snapshot { stack_bottom, stack_top, bytes_used, registers })
     }
@@ -284,8 +302,8 @@ impl<I, Y, R, S: Switch> Drop for Coroutine<I, Y, R, S> {
         }
         for _ in 0..PATIENCE {
             // SAFETY: the cell is alive, and suspended: it has not ended.
-            if let Transfer::Ended(ended) = unsafe { Self::step(cell, Transfer::Kill) } {
-                self.free();
+            if unsafe { self.step(cell, Word::uninit(), Order::Kill) }.is_none() {
+                let ended = self.take_end();
                 // As with std: a panic in a destructor goes on, unless one is going on already.
                 if let Ended::Panicked(payload) = ended
                     && !std::thread::panicking()
@@ -323,19 +341,20 @@ impl<I, Y, R, S: Switch> fmt::Debug for Coroutine<I, Y, R, S> {
 /// The first frame of every hand-resumed coroutine.
 ///
 /// # Safety
-/// * `arg` is the cell whose strand this is.
-unsafe extern "C" fn entry<I, Y, R, S: Switch>(arg: *mut ()) {
+/// * `arg` is the cell of the coroutine that runs; the word and the order are those of its first resume.
+unsafe extern "C" fn entry<I, Y, R, S: Switch>(arg: *mut (), input: Word, order: usize) {
     overflow::ensure_thread();
-    let cell = NonNull::new(arg.cast::<Body<I, Y, R, S>>()).expect("a strand is made with its cell");
+    let cell = NonNull::new(arg.cast::<Body<I, Y, R, S>>()).expect("a coroutine is made with its cell");
     // SAFETY: a coroutine that runs is alive.
     let this = unsafe { cell.as_ref() };
     let suspender = Suspender { cell };
-    // SAFETY: the other side has left something before it switched.
-    let first = unsafe { this.take() };
-    let ended = match (first, this.start.take()) {
-        (Transfer::Input(input), Some(start)) => unwind::catch(|| start(&suspender, input)),
+    let ended = match (Order::of(order), this.start.take()) {
+        (Order::Run, Some(start)) => {
+            // SAFETY: `try_resume` packs an input, which lies on the frame that waits for us.
+            let input = unsafe { unpack(input) };
+            unwind::catch(|| start(&suspender, input))
+        }
         _ => Ended::Killed,
     };
-    // SAFETY: this is the side that runs, and what the other has left is moved out.
-    unsafe { this.leave(Transfer::Ended(ended)) };
+    this.ended.set(Some(ended));
 }

@@ -7,6 +7,7 @@ use super::extra::Extra;
 use super::task::{CANCELLED, STARTED, Task};
 use super::worker::Worker;
 use crate::coroutine::strand::Strand;
+use crate::coroutine::switch::Word;
 
 /// Binds a fresh task to `worker`. False if there is no stack for it now; it is queued again.
 #[inline]
@@ -45,7 +46,7 @@ pub(crate) fn bind(worker: &Worker, task: NonNull<Task>) -> bool {
 ///
 /// # Safety
 /// * `arg` is the task whose strand this is.
-unsafe extern "C" fn entry(arg: *mut ()) {
+unsafe extern "C" fn entry(arg: *mut (), _: Word, _: usize) {
     let task = NonNull::new(arg.cast::<Task>()).expect("a strand is made with its task");
     // SAFETY: this is the task's strand.
     unsafe { Task::run(task) };

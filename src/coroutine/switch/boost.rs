@@ -4,7 +4,7 @@ use core::ptr;
 
 use context::{Context, Transfer};
 
-use super::{Entry, Raw, SavedRegisters, Switch};
+use super::{Entry, Order, Raw, SavedRegisters, Switch, Word};
 
 /// The switch of the `context` crate.
 #[derive(Debug)]
@@ -19,7 +19,15 @@ impl Switch for Boost {
 struct First {
     entry: Entry,
     arg: *mut (),
-    word: *mut *mut (),
+    link: *mut *mut (),
+    parcel: Parcel,
+}
+
+/// What a side that switches leaves on its stack; the other reads it before it does anything else.
+#[derive(Clone, Copy)]
+struct Parcel {
+    word: Word,
+    order: Order,
 }
 
 const FINISHED: usize = 1;
@@ -38,18 +46,16 @@ unsafe fn from_word(word: *mut ()) -> Context {
 }
 
 extern "C" fn start(transfer: Transfer) -> ! {
-    // The first resume passes the address of the context word; its neighbour is unknown to us, so
-    // `first` has left what to call just above this frame, at the address kept in the word.
     let first = ptr::with_exposed_provenance_mut::<First>(transfer.data);
-    // SAFETY: `exchange` passes the address of `First` on the first resume.
-    let First { entry, arg, word } = unsafe { first.read() };
-    // SAFETY: `exchange` stored it for this frame just now.
-    unsafe { word.write(to_word(transfer.context)) };
+    // SAFETY: `resume` passes the address of `First` on the first resume.
+    let First { entry, arg, link, parcel } = unsafe { first.read() };
+    // SAFETY: `resume` stored it for this frame just now.
+    unsafe { link.write(to_word(transfer.context)) };
     // SAFETY: the maker of the coroutine gave an entry and its argument.
-    unsafe { entry(arg) };
-    // SAFETY: the word holds the resumer.
-    let resumer = unsafe { word.read() };
-    // SAFETY: the resumer waits in `exchange`, and its context was not used since.
+    unsafe { entry(arg, parcel.word, parcel.order as usize) };
+    // SAFETY: the link is the resumer.
+    let resumer = unsafe { link.read() };
+    // SAFETY: the resumer waits in `resume`, and its context was not used since.
     let resumer = unsafe { from_word(resumer) };
     // SAFETY: nothing on this stack is needed any more.
     let _ = unsafe { resumer.resume(FINISHED) };
@@ -62,20 +68,28 @@ impl Raw for Boost {
 
     unsafe fn first(top: *mut u8, _bottom: *mut u8, entry: Entry, arg: *mut ()) -> *mut () {
         let first = top.cast::<First>().wrapping_sub(1);
+        let parcel = Parcel { word: Word::uninit(), order: Order::Run };
         // SAFETY: the caller gives a writable, unused stack, far larger than this.
-        unsafe { first.write(First { entry, arg, word: ptr::null_mut() }) };
+        unsafe { first.write(First { entry, arg, link: ptr::null_mut(), parcel }) };
         first.cast::<()>().map_addr(|address| address | 1)
     }
 
     #[inline]
-    unsafe fn exchange(word: *mut *mut ()) -> bool {
-        // SAFETY: the caller gives the word of a living coroutine.
-        let mut other = unsafe { word.read() };
-        let mut data = 0;
+    unsafe fn resume(
+        link: *mut *mut (),
+        coroutine: *mut (),
+        word: Word,
+        order: Order,
+    ) -> (*mut (), Option<Word>) {
+        let mut parcel = Parcel { word, order };
+        let mut other = coroutine;
+        let mut data = (&raw mut parcel).expose_provenance();
         if other.addr() & 1 != 0 {
             let first = other.map_addr(|address| address & !1).cast::<First>();
-            // SAFETY: a tagged word is the place that `first` has written.
-            unsafe { (*first).word = word };
+            // SAFETY: a tagged word is the address of what `first` has written.
+            unsafe { (*first).link = link };
+            // SAFETY: as above.
+            unsafe { (*first).parcel = parcel };
             // Boost's own frame goes below, on a 16-byte boundary. 8 KiB is less than any stack's size;
             // it only bounds what `make_fcontext` may look at.
             let top = first.map_addr(|address| address & !63);
@@ -85,16 +99,34 @@ impl Raw for Boost {
             other = to_word(unsafe { Context::new(&stack, start) });
             data = first.expose_provenance();
         }
-        // SAFETY: it is the side that does not run, and used once: the new one replaces it.
+        // SAFETY: the caller says that it is suspended or new, and used once.
         let other = unsafe { from_word(other) };
-        // SAFETY: the other side waits in `exchange`, or is a fresh `start`.
+        // SAFETY: it waits in `suspend`, or is a fresh `start`.
         let transfer = unsafe { other.resume(data) };
         if transfer.data == FINISHED {
-            return true;
+            return (ptr::null_mut(), None);
         }
-        // SAFETY: the word outlives the coroutine.
-        unsafe { word.write(to_word(transfer.context)) };
-        false
+        let parcel = ptr::with_exposed_provenance::<Parcel>(transfer.data);
+        // SAFETY: `suspend` has left it on its stack, and waits.
+        let parcel = unsafe { parcel.read() };
+        (to_word(transfer.context), Some(parcel.word))
+    }
+
+    #[inline]
+    unsafe fn suspend(link: *mut *mut (), word: Word) -> (Word, Order) {
+        let mut parcel = Parcel { word, order: Order::Run };
+        // SAFETY: the link outlives the coroutine.
+        let resumer = unsafe { link.read() };
+        // SAFETY: the caller says that it is the resumer; used once: the new one replaces it.
+        let resumer = unsafe { from_word(resumer) };
+        // SAFETY: it waits in `resume`.
+        let transfer = unsafe { resumer.resume((&raw mut parcel).expose_provenance()) };
+        // SAFETY: as above.
+        unsafe { link.write(to_word(transfer.context)) };
+        let parcel = ptr::with_exposed_provenance::<Parcel>(transfer.data);
+        // SAFETY: `resume` has left it on its stack, and waits.
+        let parcel = unsafe { parcel.read() };
+        (parcel.word, parcel.order)
     }
 
     unsafe fn saved(context: *mut ()) -> SavedRegisters {

@@ -1,20 +1,19 @@
 //! The switch: from one stack to another and back, in a dozen instructions.
 //!
 //! One trait, two implementations: `x86_64` in assembly, and `boost` over the `context` crate, which
-//! every other target uses. Both keep the other side's stack pointer in one word, the *context*:
+//! every other target uses. To both a side that does not run is one word, a *context*: where its
+//! registers lie on its own stack. Whoever resumes a coroutine has that of the coroutine; while it runs,
+//! its *link* is that of the resumer. The link stays at one address, which the coroutine knows.
 //!
-//! ```text
-//! suspended:  context ──▶ the coroutine's saved registers, on its own stack
-//! running:    context ──▶ the resumer's saved registers, on the resumer's stack
-//! ```
-//!
-//! so that resuming and suspending are one and the same exchange.
+//! A [`Word`] travels with each switch: a value that fits, or the address of one on the stack of the
+//! side that now waits.
 
 pub(crate) mod boost;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86_64;
 
 use core::fmt::Debug;
+use core::mem::MaybeUninit;
 
 pub use boost::Boost;
 #[cfg(target_arch = "x86_64")]
@@ -29,8 +28,12 @@ pub type DefaultSwitch = Assembly;
 #[cfg(not(all(target_arch = "x86_64", not(feature = "boost"))))]
 pub type DefaultSwitch = Boost;
 
-/// What the first frame of a coroutine runs.
-pub(crate) type Entry = unsafe extern "C" fn(*mut ());
+/// What travels with a switch: anything of a word's size, initialised or not.
+pub(crate) type Word = MaybeUninit<*mut ()>;
+
+/// What the first frame of a coroutine runs: its argument, then the word and the order (as a number)
+/// of the first resume.
+pub(crate) type Entry = unsafe extern "C" fn(*mut (), Word, usize);
 
 /// Registers of a suspended coroutine, as far as its switcher knows them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,25 +50,56 @@ pub struct SavedRegisters {
 }
 
 mod sealed {
-    use super::{Entry, SavedRegisters};
+    use super::{Entry, SavedRegisters, Word};
+
+    /// What the resumer wants of the coroutine.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[repr(usize)]
+    pub enum Order {
+        /// To go on.
+        Run = 0,
+        /// To unwind.
+        Kill = 1,
+    }
+
+    impl Order {
+        /// The order that travels as this number.
+        #[inline(always)]
+        pub(crate) fn of(number: usize) -> Self {
+            if number == Self::Run as usize { Self::Run } else { Self::Kill }
+        }
+    }
 
     /// What a switcher does; out of reach of users, because each of it is unsafe.
     pub trait Raw {
         /// One word: the side that does not run.
         type Context: Copy + core::fmt::Debug;
 
-        /// Lays the first frame of a coroutine on an empty stack: it will call `entry(arg)`.
+        /// Lays the first frame of a coroutine on an empty stack: it will call `entry(arg, …)`.
         ///
         /// # Safety
         /// * `top` is 64-byte aligned, and from `bottom` up to it all is writable and unused.
         unsafe fn first(top: *mut u8, bottom: *mut u8, entry: Entry, arg: *mut ()) -> Self::Context;
 
-        /// Exchanges the two sides; false when the other side suspends, true when it has finished.
+        /// Runs the coroutine until it suspends, or has finished: then there is no word, and its
+        /// context is dead. In a register on both ways, so that a loop of resumes need not wait for
+        /// memory to give back what it has just been given (a third of its time).
         ///
         /// # Safety
-        /// * `*context` is the side that does not run, of the coroutine that the caller resumes or is.
-        /// * `context` stays at this address from the first resume on.
-        unsafe fn exchange(context: *mut Self::Context) -> bool;
+        /// * `coroutine` is suspended or new, and not used after this.
+        /// * `link` is its link: the same address at each resume.
+        unsafe fn resume(
+            link: *mut Self::Context,
+            coroutine: Self::Context,
+            word: Word,
+            order: Order,
+        ) -> (Self::Context, Option<Word>);
+
+        /// Goes back to the resumer; returns with the word and the order of the next resume.
+        ///
+        /// # Safety
+        /// * `link` is the link of the coroutine that calls this.
+        unsafe fn suspend(link: *mut Self::Context, word: Word) -> (Word, Order);
 
         /// What is saved of a suspended coroutine.
         ///
@@ -74,7 +108,7 @@ mod sealed {
         unsafe fn saved(context: Self::Context) -> SavedRegisters;
     }
 }
-pub(crate) use sealed::Raw;
+pub(crate) use sealed::{Order, Raw};
 
 /// A way to switch stacks. Sealed: [`Assembly`] and [`Boost`] are all there are.
 pub trait Switch: sealed::Raw + Debug + 'static {

@@ -5,23 +5,33 @@
 //! control word are left alone, as by a call.
 //!
 //! ```text
-//! a side that does not run:        the first frame:
-//!   sp+16  rbp                       sp+16  entry
-//!   sp+8   rbx                       sp+8   arg
-//!   sp     where it goes on          sp     trampoline
+//! a coroutine that is suspended:   a resumer that waits:      the first frame:
+//!   sp+16  rbp                       sp+16  rbx                 sp+16  entry
+//!   sp+8   rbx                       sp+8   where it goes on    sp+8   arg
+//!   sp     where it goes on          sp     rbp                 sp     trampoline
 //! ```
 //!
-//! `rdi` holds the address of the context word on both sides of a switch, `rsi` what `exchange` returns.
+//! A resume is a `call` through the coroutine's stack, a suspension a `ret`: so the processor predicts
+//! where a suspension goes to, and its record of calls stays in step. The side that is resumed finishes
+//! the switch: it saves the resumer's `rbp` and stack pointer, and moves to its own stack.
 //!
-//! The trampoline's unwind rules say that its caller is whoever the context word names: the resumer,
-//! `sp + 24` in its frame. So a backtrace goes from the coroutine on into its resumer. A panic never
-//! gets there: the entry does not unwind.
+//! | register | into the coroutine | back |
+//! |---|---|---|
+//! | `rdi` | address of the link | |
+//! | `rsi` | the word that travels | the word that travels |
+//! | `rdx` | the order | 1 if finished |
+//! | `rcx` | the coroutine's stack pointer | the same, after it has saved |
 //!
-//! Source of the idea to declare instead of save: corosensei.
+//! Two ways lead a backtrace from the coroutine on into its resumer, whoever that is at the moment: the
+//! trampoline's unwind rules say that its caller's frame begins at `*link + 24`; and `rbp` points to the
+//! link, which points to the resumer's `rbp` and its return address: a frame record. (The word after the
+//! link passes for a return address that nobody knows.) A panic never gets there: the entry does not unwind.
+//!
+//! Source of both ideas, to declare instead of save and to pair call and return: corosensei.
 
 use core::arch::{asm, naked_asm};
 
-use super::{Entry, Raw, SavedRegisters, Switch};
+use super::{Entry, Order, Raw, SavedRegisters, Switch, Word};
 
 /// The switch written by hand for x86-64.
 #[derive(Debug)]
@@ -31,30 +41,28 @@ impl Switch for Assembly {
     const NAME: &'static str = "assembly";
 }
 
-/// Where a new coroutine begins: `rdi` is the address of its context word, and `arg` and `entry` lie
-/// on its stack.
+/// Where a new coroutine begins; registers as in the table above, `arg` and `entry` on its stack.
 #[unsafe(naked)]
 unsafe extern "C" fn trampoline() {
     naked_asm!(
         ".cfi_startproc",
         // DW_CFA_def_cfa_expression: DW_OP_breg3 (rbx) +0, DW_OP_deref, DW_OP_plus_uconst 24.
         ".cfi_escape 0x0f, 5, 0x73, 0, 0x06, 0x23, 24",
-        ".cfi_offset rip, -24",
-        ".cfi_offset rbx, -16",
-        ".cfi_offset rbp, -8",
-        "pop rax",      // arg
-        "pop rcx",      // entry
-        "mov rbx, rdi", // the context word, kept through the call
-        "mov rdi, rax",
-        "mov rax, [rbx]",
-        "lea rbp, [rax + 16]", // a frame-pointer walk goes on at the resumer's saved rbp
-        "call rcx",
+        ".cfi_offset rbp, -24",
+        ".cfi_offset rip, -16",
+        ".cfi_offset rbx, -8",
+        "push rbp", // on the resumer's stack still
+        "mov [rdi], rsp",
+        "lea rsp, [rcx + 8]",
+        "mov rbx, rdi",   // the link, kept through the call
+        "mov rbp, rdi",   // and the frame record
+        "pop rdi",        // arg
+        "pop rax",        // entry
+        "call rax",       // rsi: the word, rdx: the order
         "mov rsp, [rbx]", // finished: to the resumer, for good
-        "mov rdi, rbx",
-        "mov esi, 1",
-        "pop rax",
-        "jmp rax",
-        "ud2",
+        "mov edx, 1",
+        "pop rbp",
+        "ret",
         ".cfi_endproc",
     )
 }
@@ -72,39 +80,149 @@ impl Raw for Assembly {
     }
 
     #[inline(always)]
-    unsafe fn exchange(context: *mut *mut usize) -> bool {
-        let finished: usize;
-        // SAFETY: `*context` is a side that was left by this very code, or laid out by `first`, so the
-        // three words at its top are what the landing code pops. What this side needs later is on its
-        // stack, or clobbered and so saved by the compiler around this block.
+    unsafe fn resume(
+        link: *mut *mut usize,
+        coroutine: *mut usize,
+        word: Word,
+        order: Order,
+    ) -> (*mut usize, Option<Word>) {
+        let (back, finished, saved): (Word, usize, *mut usize);
+        // SAFETY: the coroutine was left by `suspend` or laid out by `first`, so what its context points
+        // to is where it goes on, and it comes back to the instruction after the call with `rbp` popped.
+        // What this side needs later is on its stack, or clobbered and so saved by the compiler.
+        unsafe {
+            asm!(
+                "push rbx",
+                "call [rcx]",
+                "pop rbx",
+                inout("rdi") link => _,
+                inout("rsi") word => back,
+                inout("rdx") order as usize => finished,
+                inout("rcx") coroutine => saved,
+                out("r12") _, out("r13") _, out("r14") _, out("r15") _,
+                clobber_abi("sysv64"),
+            );
+        }
+        (saved, (finished == 0).then_some(back))
+    }
+
+    #[inline(always)]
+    unsafe fn suspend(link: *mut *mut usize, word: Word) -> (Word, Order) {
+        let (back, order): (Word, usize);
+        // SAFETY: `*link` is the resumer, left by `resume`: its `rbp` and where it goes on lie at the top
+        // of its stack. The landing code is entered by `resume` with the registers it needs.
         unsafe {
             asm!(
                 "push rbp",
                 "push rbx",
                 "lea rax, [rip + 2f]",
                 "push rax",
-                "mov rax, [rdi]",
-                "mov [rdi], rsp",
-                "mov rsp, rax",
-                "pop rax",
-                "jmp rax",
+                "mov rcx, rsp",
+                "mov rsp, [rdi]",
+                "pop rbp",
+                "ret",
                 "2:",
+                "push rbp", // on the resumer's stack still
+                "mov [rdi], rsp",
+                "lea rsp, [rcx + 8]",
                 "pop rbx",
                 "pop rbp",
-                inout("rdi") context => _,
-                inout("rsi") 0usize => finished,
-                out("rax") _, out("rcx") _, out("rdx") _,
-                out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+                inout("rdi") link => _,
+                inout("rsi") word => back,
+                inout("rdx") 0usize => order,
                 out("r12") _, out("r13") _, out("r14") _, out("r15") _,
                 clobber_abi("sysv64"),
             );
         }
-        finished != 0
+        (back, Order::of(order))
     }
 
     unsafe fn saved(context: *mut usize) -> SavedRegisters {
         // SAFETY: a suspended side has three words at its stack pointer.
         let [ip, bx, bp] = unsafe { context.cast::<[usize; 3]>().read() };
         SavedRegisters { sp: context.addr(), ip: Some(ip), bp: Some(bp), bx: Some(bx) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coroutine::stack::Stack;
+
+    /// What `rbp` points to in code with frame pointers.
+    #[repr(C)]
+    struct Record {
+        next: *const Record,
+        ip: usize,
+    }
+
+    /// Gives its frame pointer, as the trampoline has set it, to the resumer.
+    #[unsafe(naked)]
+    unsafe extern "C" fn tell_frame(arg: *mut (), _: Word, _: usize) {
+        naked_asm!("mov [rdi], rbp", "ret");
+    }
+
+    #[test]
+    fn a_frame_pointer_leads_from_the_first_frame_to_the_link() {
+        let stack = Stack::allocate(16 * 1024).expect("a stack");
+        let mut frame = 0usize;
+        // SAFETY: nobody is on the stack; the entry writes to `frame` and returns.
+        let new =
+            unsafe { Assembly::first(stack.top(), stack.bottom(), tell_frame, (&raw mut frame).cast()) };
+        let mut link = new;
+        // SAFETY: new, and with its own link.
+        let (_, word) = unsafe { Assembly::resume(&raw mut link, new, Word::uninit(), Order::Run) };
+        assert!(word.is_none());
+        assert_eq!(frame, (&raw const link).addr());
+    }
+
+    /// Gives the return address in its resumer's frame record, and suspends, for ever.
+    unsafe extern "C" fn tell_resumer(link: *mut (), _: Word, _: usize) {
+        loop {
+            // SAFETY: the link is a frame record, whose next one is the resumer's.
+            let record = unsafe { &*link.cast::<Record>() };
+            // SAFETY: the resumer waits.
+            let ip = unsafe { &*record.next }.ip;
+            // SAFETY: this is the coroutine of that link.
+            unsafe { Assembly::suspend(link.cast(), Word::new(core::ptr::without_provenance_mut(ip))) };
+        }
+    }
+
+    /// # Safety
+    /// * As for `resume`.
+    #[inline(never)]
+    unsafe fn first_resumer(link: *mut *mut usize, coroutine: *mut usize) -> (*mut usize, usize) {
+        // SAFETY: the caller's duty.
+        let (context, word) = unsafe { Assembly::resume(link, coroutine, Word::uninit(), Order::Run) };
+        // SAFETY: `tell_resumer` gives an address.
+        (context, unsafe { word.expect("it suspends").assume_init() }.addr())
+    }
+
+    /// # Safety
+    /// * As for `resume`.
+    #[inline(never)]
+    unsafe fn second_resumer(link: *mut *mut usize, coroutine: *mut usize) -> (*mut usize, usize) {
+        // SAFETY: the caller's duty.
+        let (context, _) = unsafe { first_resumer(link, coroutine) };
+        // SAFETY: the caller's duty, and it suspends each time.
+        let (context, word) = unsafe { Assembly::resume(link, context, Word::uninit(), Order::Run) };
+        // SAFETY: `tell_resumer` gives an address.
+        (context, unsafe { word.expect("it suspends").assume_init() }.addr())
+    }
+
+    #[test]
+    fn frame_records_name_whoever_resumes_now() {
+        let stack = Stack::allocate(16 * 1024).expect("a stack");
+        let mut link: *mut usize = core::ptr::null_mut();
+        let arg = (&raw mut link).cast();
+        // SAFETY: nobody is on the stack.
+        let new = unsafe { Assembly::first(stack.top(), stack.bottom(), tell_resumer, arg) };
+        // SAFETY: new, and with its own link.
+        let (context, first) = unsafe { first_resumer(&raw mut link, new) };
+        // SAFETY: suspended.
+        let (_, second) = unsafe { second_resumer(&raw mut link, context) };
+        let within = |ip: usize, function: usize| (function..function + 1024).contains(&ip);
+        assert!(within(first, first_resumer as *const () as usize));
+        assert!(within(second, second_resumer as *const () as usize));
     }
 }
