@@ -63,7 +63,7 @@ impl<T: ?Sized> Mutex<T> {
     /// Takes the lock if it is free. Never waits.
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.raw.try_acquire().then_some(MutexGuard { mutex: self, not_send: PhantomData })
+        self.raw.try_acquire().then(|| MutexGuard { mutex: self, not_send: PhantomData })
     }
 
     /// As [`lock`](Self::lock), but waits no longer than `limit`.
