@@ -30,3 +30,21 @@ fn a_try_lock_that_fails_leaves_the_lock_to_its_holder() {
         assert!(mutex.try_lock().is_none() && mutex.is_locked());
     });
 }
+
+#[test]
+fn a_panic_that_was_joined_is_not_raised_again_by_the_scope() {
+    on_workers(|| {
+        for _ in 0..50 {
+            let taken = ropewalk::scope(|s| {
+                let bad = s.spawn(|| std::panic::resume_unwind(Box::new(7u8)));
+                let good = s.spawn(|| 8u8);
+                (bad.join().is_err(), good.join().unwrap())
+            });
+            assert_eq!(taken, (true, 8));
+        }
+        let payload = std::panic::catch_unwind(|| {
+            ropewalk::scope(|s| drop(s.spawn(|| std::panic::resume_unwind(Box::new(7u8)))));
+        });
+        assert!(payload.is_err(), "a panic that nobody joined is");
+    });
+}

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -16,7 +16,9 @@ use super::task::Hook;
 #[derive(Debug, Default)]
 struct Children {
     running: AtomicUsize,
-    panicked: AtomicBool,
+    /// Children that have panicked, less the panics that a join has taken; below zero while a child is
+    /// joined, and has not counted its own yet.
+    panicked: AtomicIsize,
     /// Given by the last child.
     done: Permit,
 }
@@ -28,7 +30,7 @@ impl Hook for Child {
     fn finished(&self, panicked: bool) {
         if panicked {
             // Relaxed: the decrement below publishes it.
-            self.0.panicked.store(true, Ordering::Relaxed);
+            self.0.panicked.fetch_add(1, Ordering::Relaxed);
         }
         // Release: what the child did comes before the parent goes on; pairs with the Acquire in `wait`.
         if self.0.running.fetch_sub(1, Ordering::Release) == 1 {
@@ -77,8 +79,8 @@ where
     }
     match result {
         Err(payload) => panic::resume_unwind(payload),
-        // Relaxed: ordered by the Acquire above.
-        Ok(_) if scope.children.panicked.load(Ordering::Relaxed) => {
+        // Relaxed: ordered by the Acquire above; the joins were made in the scope.
+        Ok(_) if scope.children.panicked.load(Ordering::Relaxed) > 0 => {
             panic!("a scoped coroutine panicked, and nobody joined it")
         }
         Ok(value) => value,
@@ -116,7 +118,7 @@ impl<'scope> Scope<'scope, '_> {
             // Relaxed: this thread has just added it, and the scope still runs here.
             self.children.running.fetch_sub(1, Ordering::Relaxed);
         }
-        Ok(ScopedJoinHandle { handle: handle?, scope: PhantomData })
+        Ok(ScopedJoinHandle { handle: handle?, children: &self.children })
     }
 
     fn count(&self) -> Child {
@@ -136,7 +138,7 @@ impl fmt::Debug for Scope<'_, '_> {
 /// The right to a scoped coroutine's result.
 pub struct ScopedJoinHandle<'scope, T> {
     handle: JoinHandle<T>,
-    scope: PhantomData<&'scope ()>,
+    children: &'scope Children,
 }
 
 impl<T> ScopedJoinHandle<'_, T> {
@@ -145,7 +147,12 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// # Errors
     /// As for [`JoinHandle::join`]; a panic taken here is not raised again by the scope.
     pub fn join(self) -> Result<T, JoinError> {
-        self.handle.join()
+        let result = self.handle.join();
+        if let Err(JoinError::Panicked(_)) = result {
+            // Relaxed: as in `finished`; a child that joins another does so before its own end.
+            self.children.panicked.fetch_sub(1, Ordering::Relaxed);
+        }
+        result
     }
 
     /// Tells whether the coroutine has ended. Never blocks.
