@@ -3,6 +3,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::runtime::far;
@@ -34,9 +35,31 @@ pub struct Barrier {
 #[derive(Debug)]
 struct State {
     waiting: usize,
-    /// Rounds that have ended well; a waiter that finds its round among them was let through.
+    /// Rounds that have ended, well or not. Whoever waits finds its own here, or in `failed` as well.
     round: u64,
     broken: bool,
+    /// Rounds that ended badly, and how many of their waiters do not know yet.
+    failed: BTreeMap<u64, usize>,
+}
+
+impl State {
+    /// Ends the round badly for those who wait; they are to be woken.
+    fn fail(&mut self) {
+        if self.waiting > 0 {
+            self.failed.insert(self.round, core::mem::take(&mut self.waiting));
+            self.round += 1;
+        }
+    }
+
+    /// Tells one waiter of a round that has ended whether it ended badly.
+    fn take_failure(&mut self, round: u64) -> bool {
+        let Some(left) = self.failed.get_mut(&round) else { return false };
+        *left -= 1;
+        if *left == 0 {
+            self.failed.remove(&round);
+        }
+        true
+    }
 }
 
 /// One party has come through.
@@ -67,7 +90,10 @@ impl core::error::Error for BrokenBarrier {}
 impl Barrier {
     /// Makes a barrier for that many parties; 0 and 1 let everybody through.
     pub const fn new(parties: usize) -> Self {
-        Self { parties, state: WaitQueue::new(State { waiting: 0, round: 0, broken: false }) }
+        Self {
+            parties,
+            state: WaitQueue::new(State { waiting: 0, round: 0, broken: false, failed: BTreeMap::new() }),
+        }
     }
 
     /// Waits until all parties have come. A cancellation point; a cancelled party breaks the barrier.
@@ -110,33 +136,32 @@ impl Barrier {
             }
             false
         });
+        let Some(outcome) = outcome else {
+            woken.into_iter().for_each(Claimed::wake);
+            return if broken { Err(BrokenBarrier) } else { Ok(BarrierWaitResult { leader: true }) };
+        };
+        let (through, woken) = self.state.with(|state, waiters| {
+            if state.round != round {
+                return (!state.take_failure(round), Vec::new());
+            }
+            // It gives up, and so nobody of this round gets through.
+            state.waiting -= 1;
+            state.broken = true;
+            state.fail();
+            (false, core::iter::from_fn(|| waiters.claim_first()).collect())
+        });
+        woken.into_iter().for_each(Claimed::wake);
         match outcome {
-            None if broken => Err(BrokenBarrier),
-            None => {
-                woken.into_iter().for_each(Claimed::wake);
-                Ok(BarrierWaitResult { leader: true })
-            }
-            Some(Outcome::Notified) => {
-                let through = self.state.with(|state, _| state.round != round);
-                if through { Ok(BarrierWaitResult { leader: false }) } else { Err(BrokenBarrier) }
-            }
-            Some(other) => {
-                let through = self.state.with(|state, _| state.round != round);
-                if !through {
-                    self.abort();
-                }
-                match other {
-                    Outcome::Cancelled => raise_cancelled(),
-                    _ if through => Ok(BarrierWaitResult { leader: false }),
-                    _ => Err(BrokenBarrier),
-                }
-            }
+            Outcome::Cancelled => raise_cancelled(),
+            _ if through => Ok(BarrierWaitResult { leader: false }),
+            _ => Err(BrokenBarrier),
         }
     }
 
-    fn release(&self, change: impl FnOnce(&mut State)) {
+    fn fail(&self, broken: bool) {
         let woken: Vec<Claimed> = self.state.with(|state, waiters| {
-            change(state);
+            state.broken = broken;
+            state.fail();
             core::iter::from_fn(|| waiters.claim_first()).collect()
         });
         woken.into_iter().for_each(Claimed::wake);
@@ -144,18 +169,12 @@ impl Barrier {
 
     /// Breaks the barrier: all who wait, and all who come, get an error. Never waits.
     pub fn abort(&self) {
-        self.release(|state| {
-            state.broken = true;
-            state.waiting = 0;
-        });
+        self.fail(true);
     }
 
     /// Begins anew; those who wait now get an error. Never waits.
     pub fn reset(&self) {
-        self.release(|state| {
-            state.broken = false;
-            state.waiting = 0;
-        });
+        self.fail(false);
     }
 
     /// Tells whether the barrier is broken.
