@@ -71,6 +71,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "sys/signal.rs",
     "sys/socket.rs",
     "sys/thread.rs",
+    "sys/valgrind.rs",
 ];
 
 /// Each source file as its path below `src` and its text.

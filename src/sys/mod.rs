@@ -6,3 +6,4 @@ pub(crate) mod memory;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod thread;
+pub(crate) mod valgrind;

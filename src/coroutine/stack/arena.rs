@@ -9,7 +9,7 @@ use std::io;
 use std::sync::OnceLock;
 
 use crate::base::lock::Lock;
-use crate::sys::memory;
+use crate::sys::{memory, valgrind};
 
 /// Sizes are powers of two, from 16 KiB to 1 GiB.
 pub(super) const SMALLEST: u32 = 14;
@@ -165,6 +165,8 @@ pub(super) fn take(class: usize) -> Result<Slot, StackError> {
     }
     let slot = Slot { base: pool.fresh, size, number: pool.fresh_number };
     guard(slot.base)?;
+    // Once, and never taken back: the slot is always one stack or another.
+    valgrind::register_stack(slot.base, slot.base.wrapping_add(size));
     pool.fresh = slot.base.wrapping_add(size);
     pool.fresh_slots -= 1;
     pool.fresh_number += 1;

@@ -5,6 +5,7 @@ use core::ptr;
 use context::{Context, Transfer};
 
 use super::{Entry, Order, Raw, SavedRegisters, Switch, Word};
+use crate::sys::valgrind;
 
 /// The switch of the `context` crate.
 #[derive(Debug)]
@@ -66,7 +67,8 @@ impl Raw for Boost {
     /// Bit 0 set: the address of `First` of a coroutine that was never resumed.
     type Context = *mut ();
 
-    unsafe fn first(top: *mut u8, _bottom: *mut u8, entry: Entry, arg: *mut ()) -> *mut () {
+    unsafe fn first(top: *mut u8, bottom: *mut u8, entry: Entry, arg: *mut ()) -> *mut () {
+        valgrind::renew_stack(bottom, top);
         let first = top.cast::<First>().wrapping_sub(1);
         let parcel = Parcel { word: Word::uninit(), order: Order::Run };
         // SAFETY: the caller gives a writable, unused stack, far larger than this.
