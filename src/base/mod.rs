@@ -5,6 +5,10 @@
 
 #[doc(hidden)]
 pub mod atomic;
+#[cfg(not(loom))]
+mod bytes;
+#[cfg(not(loom))]
+pub(crate) mod cfi;
 #[doc(hidden)]
 pub mod deque;
 #[cfg(not(loom))]

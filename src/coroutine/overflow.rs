@@ -130,19 +130,9 @@ impl Line {
 /// Does what would have been done without us.
 fn pass_on(number: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let Some(before) = BEFORE.get() else { return restore_default(number) };
-    match before.sa_sigaction {
-        libc::SIG_DFL | libc::SIG_IGN => restore_default(number),
-        function if before.sa_flags & libc::SA_SIGINFO != 0 => {
-            type Full = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
-            // SAFETY: SA_SIGINFO says that it is a function of this type.
-            let function = unsafe { core::mem::transmute::<usize, Full>(function) };
-            function(number, info, context);
-        }
-        function => {
-            // SAFETY: without SA_SIGINFO it is a function of this type.
-            let function = unsafe { core::mem::transmute::<usize, extern "C" fn(libc::c_int)>(function) };
-            function(number);
-        }
+    // SAFETY: it was the action of this signal, and this is called by its handler.
+    if !unsafe { signal::call(before, number, info, context) } {
+        restore_default(number);
     }
 }
 

@@ -11,11 +11,13 @@ use std::time::Instant;
 use super::core::{Config, Core};
 use super::metrics::{Metrics, WorkerMetrics};
 use super::spawn::{Builder, JoinHandle};
-use super::{far, worker};
+use super::{far, sample, worker};
 
 /// Bytes of a stack, with its guard page, unless the builder says otherwise.
 pub(crate) const DEFAULT_STACK: usize = 256 * 1024;
 const THRESHOLD: Duration = Duration::from_millis(100);
+/// By default ignored by the kernel, and hardly used by anybody.
+const SIGNAL: i32 = libc::SIGURG;
 
 /// Sets up a [`Runtime`].
 ///
@@ -32,11 +34,18 @@ pub struct RuntimeBuilder {
     workers: Option<usize>,
     stack_size: usize,
     threshold: Option<Duration>,
+    signal: Option<i32>,
 }
 
 impl Default for RuntimeBuilder {
     fn default() -> Self {
-        Self { name: "ropewalk".into(), workers: None, stack_size: DEFAULT_STACK, threshold: Some(THRESHOLD) }
+        Self {
+            name: "ropewalk".into(),
+            workers: None,
+            stack_size: DEFAULT_STACK,
+            threshold: Some(THRESHOLD),
+            signal: Some(SIGNAL),
+        }
     }
 }
 
@@ -66,10 +75,21 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Sets the signal by which the monitor asks a worker's thread what it runs; default `SIGURG`.
+    ///
+    /// It is sent once for each coroutine that is reported, and to that thread only. Its handler looks, and
+    /// changes nothing; but system calls that no signal handler can restart (`poll`, `nanosleep`, and those
+    /// of sockets with a timeout) then return `EINTR`. Whoever handles the same signal gets all those that
+    /// were not asked for. `None`: never; reports then name the worker, but not the coroutine.
+    pub fn monitor_signal(mut self, signal: impl Into<Option<i32>>) -> Self {
+        self.signal = signal.into();
+        self
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
-    /// `InvalidInput` for zero workers or an impossible stack size; otherwise what the kernel says
+    /// `InvalidInput` for zero workers, an impossible stack size or signal; otherwise what the kernel says
     /// when a thread or an epoll instance cannot be made.
     pub fn build(self) -> io::Result<Runtime> {
         let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
@@ -82,8 +102,16 @@ impl RuntimeBuilder {
         }
         crate::coroutine::stack::check_size(self.stack_size)
             .map_err(|error| invalid(format!("runtime '{}': {error}", self.name)))?;
-        let (name, stack_size, threshold) = (self.name, self.stack_size, self.threshold);
-        let core = Core::new(Config { name, workers, stack_size, threshold })?;
+        if let Some(signal) = self.signal
+            && !sample::is_usable(signal)
+        {
+            return Err(invalid(format!(
+                "runtime '{}': signal {signal} cannot serve the monitor; give another, or None",
+                self.name
+            )));
+        }
+        let Self { name, stack_size, threshold, signal, .. } = self;
+        let core = Core::new(Config { name, workers, stack_size, threshold, signal })?;
         let runtime = Runtime { core, threads: Mutex::default() };
         for index in 0..workers {
             let handle = start_worker(&runtime.core, index)?;

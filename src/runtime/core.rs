@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     pub(crate) stack_size: usize,
     pub(crate) threshold: Option<core::time::Duration>,
+    /// By which the monitor asks a thread what it runs.
+    pub(crate) signal: Option<i32>,
 }
 
 pub(crate) struct Core {
@@ -58,7 +60,7 @@ impl Core {
             name: config.name,
             stack_size: config.stack_size,
             injector: Injector::new(),
-            monitor: Monitor::new(config.threshold),
+            monitor: Monitor::new(config.threshold, config.signal),
             sleepers: AtomicUsize::new(0),
             spinning: AtomicBool::new(false),
             ending: AtomicBool::new(false),

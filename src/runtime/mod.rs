@@ -3,6 +3,7 @@
 //! Reading order: `spawn` (a closure becomes a task), `worker` (the loop that runs tasks), `start`
 //! (the first turn), `park` (the one door for waiting), `idle` (how a worker sleeps).
 
+mod backtrace;
 mod block_on;
 mod builder;
 mod cancel;
@@ -27,6 +28,7 @@ mod permit;
 mod reactor;
 mod remote;
 mod report;
+mod sample;
 mod scope;
 pub(crate) mod source;
 mod spawn;

@@ -3,7 +3,7 @@
 //! | what it sees | what it does |
 //! |---|---|
 //! | one turn lasts longer than a tick | lets other workers take its lone fresh coroutine |
-//! | one turn lasts longer than the threshold | reports the coroutine, once a turn |
+//! | one turn lasts longer than the threshold | reports the coroutine and where it is (`sample`), once a turn |
 //! | all workers in such turns, and fresh work waits | starts a spare worker |
 //! | nothing runs for a while | sleeps until a worker wakes up: an idle runtime costs nothing |
 //!
@@ -33,6 +33,8 @@ use crate::sys;
 const WATCHING: u32 = 0;
 const ASLEEP: u32 = 1;
 const TICK: Duration = Duration::from_millis(10);
+/// Finding the names of a backtrace reads debug information, with deep calls.
+const STACK: usize = 2 << 20;
 /// Ticks without any turn before the monitor sleeps.
 const QUIET: u32 = 10;
 
@@ -41,11 +43,13 @@ pub(crate) struct Monitor {
     word: AtomicU32,
     /// Longest turn that is not reported; `None`: none is.
     threshold: Option<Duration>,
+    /// By which a thread is asked what it runs.
+    pub(super) signal: Option<i32>,
 }
 
 impl Monitor {
-    pub(crate) fn new(threshold: Option<Duration>) -> Self {
-        Self { word: AtomicU32::new(WATCHING), threshold }
+    pub(crate) fn new(threshold: Option<Duration>, signal: Option<i32>) -> Self {
+        Self { word: AtomicU32::new(WATCHING), threshold, signal }
     }
 
     /// Says that a worker is about to run something. One load while the monitor watches.
@@ -69,7 +73,7 @@ impl Monitor {
 pub(crate) fn start(core: &Arc<Core>) -> io::Result<thread::JoinHandle<()>> {
     let core = Arc::clone(core);
     let name = format!("{}-monitor", core.name);
-    thread::Builder::new().name(name).stack_size(256 * 1024).spawn(move || watch(&core))
+    thread::Builder::new().name(name).stack_size(STACK).spawn(move || watch(&core))
 }
 
 /// What the monitor remembers of a worker.
@@ -87,6 +91,7 @@ fn watch(core: &Arc<Core>) {
     while !core.is_ending() {
         let now = Instant::now();
         let (mut moved, mut stuck) = (false, 0);
+        let mut long = Vec::new();
         let workers = core.workers();
         for (index, worker) in workers.iter().enumerate() {
             let tick = worker.counters.switches.get();
@@ -111,7 +116,7 @@ fn watch(core: &Arc<Core>) {
             worker.stuck.store(true, Ordering::Relaxed);
             if !turn.reported && core.monitor.threshold.is_some_and(|threshold| lasts >= threshold) {
                 turn.reported = true;
-                super::report::long_turn(core, worker, lasts);
+                long.push((worker, tick, lasts));
             }
         }
         let waiting = core.injector.len() > 0 || workers.iter().any(|worker| !worker.fresh.is_empty());
@@ -121,6 +126,10 @@ fn watch(core: &Arc<Core>) {
             } else {
                 spares.extend(add_spare(core));
             }
+        }
+        // Last, because a backtrace takes its time; a turn that has ended meanwhile is not reported.
+        for (worker, tick, lasts) in long {
+            super::report::long_turn(core, worker, tick, lasts);
         }
         quiet = if moved { 0 } else { quiet + 1 };
         rest(core, &mut quiet);

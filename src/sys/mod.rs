@@ -3,6 +3,8 @@
 pub(crate) mod epoll;
 pub(crate) mod futex;
 pub(crate) mod memory;
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+pub(crate) mod objects;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod thread;

@@ -21,6 +21,33 @@ pub(crate) unsafe fn install(
     if result == 0 { Ok(before) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Calls the handler of an action that was replaced, if it is a function; true if it is.
+///
+/// # Safety
+/// * It was the action of this signal, and the arguments are those of the handler that is running.
+pub(crate) unsafe fn call(
+    action: &libc::sigaction,
+    number: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) -> bool {
+    match action.sa_sigaction {
+        libc::SIG_DFL | libc::SIG_IGN => return false,
+        function if action.sa_flags & libc::SA_SIGINFO != 0 => {
+            type Full = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+            // SAFETY: SA_SIGINFO says that it is a function of this type.
+            let function = unsafe { core::mem::transmute::<usize, Full>(function) };
+            function(number, info, context);
+        }
+        function => {
+            // SAFETY: without SA_SIGINFO it is a function of this type.
+            let function = unsafe { core::mem::transmute::<usize, extern "C" fn(libc::c_int)>(function) };
+            function(number);
+        }
+    }
+    true
+}
+
 /// Tells whether the calling thread has an alternate signal stack.
 pub(crate) fn has_alternate_stack() -> bool {
     // SAFETY: all zeros is a stack_t.

@@ -1,0 +1,24 @@
+//! Targets without a walk: a sample has a name, and no frames.
+
+use core::ffi::c_void;
+use core::sync::atomic::AtomicUsize;
+
+use crate::runtime::sample::Sample;
+
+pub(crate) const REGISTERS: usize = 1;
+pub(crate) const STACK_POINTER: usize = 0;
+
+/// # Safety
+/// * None; it is unsafe where it reads the context.
+pub(crate) unsafe fn registers(_: *mut c_void) -> [usize; REGISTERS] {
+    // An address in no stack.
+    [0]
+}
+
+/// # Safety
+/// * None; it is unsafe where it reads the stack.
+pub(crate) unsafe fn copy(_: usize, _: &[AtomicUsize]) {}
+
+pub(crate) fn render(_: Sample) -> Option<String> {
+    None
+}
