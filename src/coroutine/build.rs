@@ -53,6 +53,8 @@ impl CoroutineBuilder {
     pub fn build<I, Y, R, F>(self, f: F) -> std::io::Result<Coroutine<I, Y, R>>
     where
         F: FnOnce(&Suspender<I, Y, R>, I) -> R + 'static,
+        I: 'static,
+        Y: 'static,
     {
         self.build_with(f)
     }
@@ -64,6 +66,8 @@ impl CoroutineBuilder {
     pub fn build_with<I, Y, R, S: Switch, F>(self, f: F) -> std::io::Result<Coroutine<I, Y, R, S>>
     where
         F: FnOnce(&Suspender<I, Y, R, S>, I) -> R + 'static,
+        I: 'static,
+        Y: 'static,
     {
         let stack = Stack::allocate(self.stack_size.unwrap_or(256 * 1024))?;
         Ok(Coroutine::with(stack, self.name, f))

@@ -125,6 +125,17 @@ impl<I, Y, R, S: Switch> fmt::Debug for Suspender<I, Y, R, S> {
 /// not been resumed just drops its closure. `!Send`, because what is on its stack may be; see
 /// [`Fresh`](super::Fresh) for one that moves to another thread before it starts.
 ///
+/// Closure, inputs and what it yields borrow nothing (`'static`): a suspended coroutine can be forgotten
+/// (`mem::forget`) in the middle of a [`scope`](super::scope), and what was spawned there goes on.
+///
+/// ```compile_fail,E0597
+/// use ropewalk::coroutine::Coroutine;
+///
+/// let mut looker = Coroutine::<&u32, (), ()>::new(|out, _| drop(out.suspend(())));
+/// let number = 7;
+/// looker.resume(&number);
+/// ```
+///
 /// With `panic = "abort"` there is no unwinding: dropping a suspended one then ends the process with a
 /// message; run it to its end instead.
 ///
@@ -159,6 +170,8 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
     pub fn new<F>(f: F) -> Self
     where
         F: FnOnce(&Suspender<I, Y, R, S>, I) -> R + 'static,
+        I: 'static,
+        Y: 'static,
     {
         CoroutineBuilder::new()
             .build_with(f)
@@ -168,6 +181,8 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
     pub(super) fn with<F>(stack: Stack, name: Option<Box<str>>, f: F) -> Self
     where
         F: FnOnce(&Suspender<I, Y, R, S>, I) -> R + 'static,
+        I: 'static,
+        Y: 'static,
     {
         let id = id::next();
         stack.label(id, name.as_deref());
