@@ -1,0 +1,83 @@
+//! What the kernel knows of a process: where it may run, how much it uses, how often it woke up.
+
+use std::fs;
+use std::mem::MaybeUninit;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The processors this process may use.
+pub fn processors() -> Vec<usize> {
+    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
+    // SAFETY: the set is as large as is said, and all zeros is an empty one.
+    let result = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), set.as_mut_ptr()) };
+    assert_eq!(result, 0, "cannot ask which processors may be used: {}", std::io::Error::last_os_error());
+    // SAFETY: filled by the kernel, and valid before.
+    let set = unsafe { set.assume_init() };
+    // SAFETY: the index is within the set.
+    (0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect()
+}
+
+/// Binds the calling thread, and all it starts from now on, to `cpus`.
+pub fn pin(cpus: &[usize]) {
+    let set = MaybeUninit::<libc::cpu_set_t>::zeroed();
+    // SAFETY: all zeros is an empty set.
+    let mut set = unsafe { set.assume_init() };
+    for cpu in cpus {
+        // SAFETY: the index is within the set; it came from one.
+        unsafe { libc::CPU_SET(*cpu, &mut set) };
+    }
+    // SAFETY: the set is as large as is said.
+    let result = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+    assert_eq!(result, 0, "cannot bind to processors {cpus:?}: {}", std::io::Error::last_os_error());
+}
+
+/// The processor time that this process has used, user and system.
+pub fn processor_time() -> Duration {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the buffer is a rusage.
+    let result = unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
+    assert_eq!(result, 0, "cannot ask for the processor time: {}", std::io::Error::last_os_error());
+    // SAFETY: filled by the kernel, and valid before.
+    let usage = unsafe { usage.assume_init() };
+    let time = |value: libc::timeval| Duration::new(value.tv_sec as u64, value.tv_usec as u32 * 1000);
+    time(usage.ru_utime) + time(usage.ru_stime)
+}
+
+fn number(status: &str, field: &str) -> u64 {
+    let line = status.lines().find(|line| line.starts_with(field));
+    let word = line.and_then(|line| line.split_whitespace().nth(1));
+    word.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("the kernel does not tell {field}"))
+}
+
+/// KiB of memory that this process occupies: pages and page tables.
+pub fn memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    number(&status, "VmRSS:") + number(&status, "VmPTE:")
+}
+
+/// The folders in `/proc` of the threads of this process, the calling one aside.
+fn other_threads() -> impl Iterator<Item = PathBuf> {
+    let own = fs::read_link("/proc/thread-self").expect("/proc is mounted");
+    let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted");
+    let paths = tasks.filter_map(Result::ok).map(|task| task.path());
+    paths.filter(move |path| path.file_name() != own.file_name())
+}
+
+/// How often the other threads of this process have gone to sleep.
+pub fn sleeps_of_others() -> u64 {
+    let statuses = other_threads().filter_map(|path| fs::read_to_string(path.join("status")).ok());
+    statuses.map(|status| number(&status, "voluntary_ctxt_switches:")).sum()
+}
+
+/// The processor time that the other threads of this process have used.
+pub fn time_of_others() -> Duration {
+    let stats = other_threads().filter_map(|path| fs::read_to_string(path.join("schedstat")).ok());
+    let nanos = stats.filter_map(|stat| stat.split_whitespace().next()?.parse::<u64>().ok());
+    Duration::from_nanos(nanos.sum())
+}
+
+/// Ends the process at once, without unwinding what is still in it.
+pub fn exit_now() -> ! {
+    // SAFETY: nothing of the process is needed any more.
+    unsafe { libc::_exit(0) }
+}
