@@ -1,4 +1,4 @@
-//! A short lock for the crate's own tables: spin a little, then sleep in the kernel.
+//! A short lock for the crate's own tables: spin a little, then give turns to the kernel.
 //!
 //! It never parks a coroutine: what it guards is held for tens of nanoseconds, never across a
 //! switch and never while user code runs.
@@ -6,27 +6,89 @@
 //! | state | meaning | who leaves it |
 //! |---|---|---|
 //! | `FREE` 0 | nobody holds it | a locker, to `HELD` |
-//! | `HELD` 1 | held, nobody sleeps | the holder, to `FREE`; a sleeper, to `CONTENDED` |
-//! | `CONTENDED` 2 | held, somebody may sleep | the holder, to `FREE`, and wakes one |
+//! | `MARKED` 2 | the same, and the last holder left a mark | a locker, to `HELD` |
+//! | `HELD` 1 | held | the holder, to `FREE` or `MARKED` |
 //!
-//! Source: the three-state mutex of Drepper's "Futexes are tricky".
+//! Only the holder leaves `HELD`, so unlocking is a store. That is why nobody sleeps in the kernel until
+//! woken: the one whose holder has lost its processor gives its own away, and at last naps for a while.
+//!
+//! Rejected: the three-state futex mutex. Its unlock is an atomic exchange, which costs as much as all that
+//! is done under the lock.
 
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 
+use super::backoff::Backoff;
 use crate::sys;
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
-const CONTENDED: u32 = 2;
-/// Turns of the spin loop before a locker sleeps: about one critical section's length.
-const SPINS: u32 = 100;
+const MARKED: u32 = 2;
+/// A nap of a locker that has waited for too long.
+const NAP: Duration = Duration::from_micros(100);
+
+/// The lock without a value. Its holder leaves a mark, or none, for those who only look.
+#[derive(Debug)]
+pub(crate) struct LockWord(AtomicU32);
+
+impl LockWord {
+    /// Makes a free one, without a mark.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU32::new(FREE))
+    }
+
+    /// Waits for the lock.
+    #[inline]
+    pub(crate) fn lock(&self) {
+        // Relaxed: a guess, the exchange decides.
+        let word = self.0.load(Ordering::Relaxed);
+        // Acquire pairs with the Release in `unlock`. SeqCst: partner of `is_quiet`.
+        if word == HELD || self.0.compare_exchange(word, HELD, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+            self.lock_slow();
+        }
+    }
+
+    #[cold]
+    fn lock_slow(&self) {
+        let mut backoff = Backoff::new();
+        loop {
+            // Relaxed: as in `lock`.
+            let word = self.0.load(Ordering::Relaxed);
+            // SeqCst: as in `lock`.
+            if word != HELD
+                && self.0.compare_exchange(word, HELD, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+            {
+                return;
+            }
+            if !backoff.snooze() {
+                // Nobody wakes it; it is the time that counts.
+                sys::futex::wait(&self.0, HELD, Some(NAP));
+            }
+        }
+    }
+
+    /// Gives the lock back. Called by the holder.
+    #[inline]
+    pub(crate) fn unlock(&self, mark: bool) {
+        // Release pairs with the Acquire of the next locker.
+        self.0.store(if mark { MARKED } else { FREE }, Ordering::Release);
+    }
+
+    /// Tells whether nobody holds the lock, and the last holder left no mark.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        // SeqCst: whoever changes something and then sees quiet, both SeqCst, is seen by every later
+        // holder that looks at the change, SeqCst as well.
+        self.0.load(Ordering::SeqCst) == FREE
+    }
+}
 
 /// A value behind a short lock.
 pub(crate) struct Lock<T> {
-    word: AtomicU32,
+    word: LockWord,
     value: UnsafeCell<T>,
 }
 
@@ -38,34 +100,14 @@ unsafe impl<T: Send> Send for Lock<T> {}
 impl<T> Lock<T> {
     /// Makes a free lock around `value`.
     pub(crate) const fn new(value: T) -> Self {
-        Self { word: AtomicU32::new(FREE), value: UnsafeCell::new(value) }
+        Self { word: LockWord::new(), value: UnsafeCell::new(value) }
     }
 
-    /// Waits for the lock; the calling thread may sleep in the kernel.
+    /// Waits for the lock.
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_, T> {
-        // Acquire pairs with the Release in `Guard::drop`.
-        if self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            self.lock_slow();
-        }
+        self.word.lock();
         Guard { lock: self }
-    }
-
-    #[cold]
-    fn lock_slow(&self) {
-        for _ in 0..SPINS {
-            core::hint::spin_loop();
-            // Relaxed: a hint only, the exchange below decides.
-            if self.word.load(Ordering::Relaxed) == FREE
-                && self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
-            {
-                return;
-            }
-        }
-        // Acquire pairs with the Release in `Guard::drop`.
-        while self.word.swap(CONTENDED, Ordering::Acquire) != FREE {
-            sys::futex::wait(&self.word, CONTENDED, None);
-        }
     }
 }
 
@@ -100,10 +142,7 @@ impl<T> DerefMut for Guard<'_, T> {
 impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        // Release pairs with the Acquire of the next locker.
-        if self.lock.word.swap(FREE, Ordering::Release) == CONTENDED {
-            sys::futex::wake(&raw const self.lock.word, 1);
-        }
+        self.lock.word.unlock(false);
     }
 }
 

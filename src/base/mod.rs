@@ -5,12 +5,15 @@
 
 #[doc(hidden)]
 pub mod atomic;
+pub(crate) mod backoff;
 #[cfg(not(loom))]
 mod bytes;
 #[cfg(not(loom))]
 pub(crate) mod cfi;
 #[doc(hidden)]
 pub mod deque;
+#[doc(hidden)]
+pub mod list;
 #[cfg(not(loom))]
 pub(crate) mod lock;
 #[doc(hidden)]

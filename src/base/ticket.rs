@@ -74,6 +74,17 @@ impl TicketWord {
         self.0.compare_exchange(ticket.0, ended, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
+    /// As [`claim`](Self::claim) with `NOTIFIED`, by one whom nobody races with.
+    #[inline]
+    pub fn claim_alone(&self, ticket: Ticket) -> bool {
+        // Relaxed: the caller is the only one who may write the word now, and runs on its owner's thread.
+        let won = self.0.load(Ordering::Relaxed) == ticket.0;
+        if won {
+            self.0.store((ticket.0 & !STATE) | Outcome::Notified as u32, Ordering::Relaxed);
+        }
+        won
+    }
+
     /// Tells how the wait has ended, or `None` while it lasts. Called by the owner.
     #[inline]
     pub fn outcome(&self) -> Option<Outcome> {

@@ -9,7 +9,8 @@ use std::time::Instant;
 use super::ends::{Receiver, Sender, Source};
 use super::error::RecvError;
 use super::flavour::{Kind, Shared};
-use super::zero::Reserved;
+use super::zero;
+use crate::queue::buffer::Buffer;
 use crate::queue::core::GetFailed;
 use crate::runtime::multi_wait::MultiWait;
 
@@ -60,11 +61,20 @@ impl fmt::Debug for Taken {
     }
 }
 
+/// A send that will go through, whatever others do meanwhile.
+#[derive(Debug)]
+pub(super) enum Reserved {
+    /// A receiver waits for this message, and for nothing else.
+    Receiver(zero::Reserved),
+    /// There is room for it.
+    Room,
+}
+
 /// What came of an operation through which a select's wait was ended.
 pub(super) enum Won {
     /// A message was received, and has to be the one selected.
     Taken(Taken),
-    /// A receiver waits for the message, and the send has to be the one selected.
+    /// The send will go through, and has to be the one selected.
     Reserved(Reserved),
     /// It may be ready.
     Look,
@@ -76,11 +86,11 @@ pub(super) trait Case {
     fn is_ready(&self) -> bool;
     /// Takes a message, if the operation is a receive and one is there (or none will ever come).
     fn take(&self) -> Option<Taken>;
-    /// Commits a receiver to the message of this send, where that can be done.
+    /// Makes sure that this send will go through, where that can be done.
     fn reserve(&self) -> Option<Reserved>;
     /// Tells whether a send that is not reserved would go through.
     fn is_open(&self) -> bool;
-    /// Frees a receiver that was committed: the message does not come.
+    /// Gives back what was reserved: the message does not come.
     fn abandon(&self, reserved: Reserved);
     /// Waits as one of several, to do the operation (`take`) or to know that it could be done; true if it is
     /// ready. Gives a number for `left`.
@@ -143,13 +153,12 @@ impl<T> Case for Receiver<T> {
     fn left(&self, number: u64, won: bool) -> Won {
         let Source::Channel(shared) = &self.source else { return Won::Look };
         match &shared.kind {
-            Kind::Buffered(core) => core.getters.left(won),
             Kind::Zero(zero) if won => {
                 if let Some(message) = zero.await_promise(number) {
                     return Won::Taken(Taken::new(Ok(message), self));
                 }
             }
-            Kind::Zero(_) => {}
+            Kind::Zero(_) | Kind::Buffered(_) => {}
         }
         Won::Look
     }
@@ -190,22 +199,25 @@ impl<T> Case for Sender<T> {
 
     fn reserve(&self) -> Option<Reserved> {
         match &self.shared.kind {
-            Kind::Buffered(_) => None,
-            Kind::Zero(zero) => zero.reserve(),
+            Kind::Buffered(core) => core.promise().then_some(Reserved::Room),
+            Kind::Zero(zero) => zero.reserve().map(Reserved::Receiver),
         }
     }
 
     fn is_open(&self) -> bool {
         match &self.shared.kind {
-            Kind::Buffered(_) => self.shared.can_send(),
+            // Otherwise only with room that is reserved.
+            Kind::Buffered(core) => core.buffer.is_closed() || core.buffer.capacity().is_none(),
             // Otherwise only with a receiver that is committed.
             Kind::Zero(zero) => zero.is_closed(),
         }
     }
 
     fn abandon(&self, reserved: Reserved) {
-        if let Kind::Zero(zero) = &self.shared.kind {
-            zero.settle(reserved, None);
+        match (&self.shared.kind, reserved) {
+            (Kind::Zero(zero), Reserved::Receiver(receiver)) => zero.settle(receiver, None),
+            (Kind::Buffered(core), Reserved::Room) => core.break_promise(),
+            _ => unreachable!("what was reserved fits the channel"),
         }
     }
 
@@ -219,13 +231,12 @@ impl<T> Case for Sender<T> {
 
     fn left(&self, number: u64, won: bool) -> Won {
         match &self.shared.kind {
-            Kind::Buffered(core) => core.putters.left(won),
             Kind::Zero(zero) if won => {
                 if let Some(reserved) = zero.matched(number) {
-                    return Won::Reserved(reserved);
+                    return Won::Reserved(Reserved::Receiver(reserved));
                 }
             }
-            Kind::Zero(_) => {}
+            Kind::Zero(_) | Kind::Buffered(_) => {}
         }
         Won::Look
     }

@@ -90,9 +90,7 @@ impl<T> Sender<T> {
     /// # Errors
     /// The message, if all receivers are gone.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
-        self.shared.send(message, None).map_err(|failed| match failed {
-            PutFailed::Full(message) | PutFailed::Closed(message) => SendError(message),
-        })
+        self.shared.send(message, None).map_err(SendError::from)
     }
 
     /// Sends a message if there is room. Never waits.
@@ -171,6 +169,14 @@ impl<T> Drop for Sender<T> {
 impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sender { .. }")
+    }
+}
+
+impl<T> From<PutFailed<T>> for SendError<T> {
+    fn from(failed: PutFailed<T>) -> Self {
+        match failed {
+            PutFailed::Full(message) | PutFailed::Closed(message) => Self(message),
+        }
     }
 }
 

@@ -9,13 +9,12 @@ use core::fmt;
 use core::time::Duration;
 use std::time::Instant;
 
-use super::case::{Case, Taken, Won};
+use super::case::{Case, Reserved, Taken, Won};
 use super::ends::{Receiver, Sender};
 use super::error::{
     ReadyTimeoutError, RecvError, SelectTimeoutError, SendError, TryReadyError, TrySelectError,
 };
 use super::flavour::Kind;
-use super::zero::Reserved;
 use crate::runtime::multi_wait::MultiWait;
 use crate::runtime::park::{Outcome, raise_cancelled};
 use crate::runtime::{current_number, far};
@@ -323,8 +322,7 @@ impl SelectedOperation<'_> {
         self.index
     }
 
-    /// Completes a send. If others have filled the channel since, it waits for room; on a channel of
-    /// capacity zero, a receiver waits for this very message.
+    /// Completes a send. Never waits: there is room for it, or a receiver that waits for this very message.
     ///
     /// # Errors
     /// The message, if all receivers are gone.
@@ -335,10 +333,14 @@ impl SelectedOperation<'_> {
         assert!(sender.address() == self.case.address(), "passed a sender that wasn't selected");
         self.completed = true;
         match (&sender.shared.kind, self.reserved.take()) {
-            (Kind::Zero(zero), Some(reserved)) => {
-                zero.settle(reserved, Some(message));
+            (Kind::Zero(zero), Some(Reserved::Receiver(receiver))) => {
+                zero.settle(receiver, Some(message));
                 Ok(())
             }
+            (Kind::Buffered(core), Some(Reserved::Room)) => {
+                core.put_promised(message).map_err(SendError::from)
+            }
+            // Without bound, or closed.
             _ => sender.send(message),
         }
     }

@@ -1,14 +1,20 @@
-//! Where a queue keeps its values: the ring, or something behind a short lock.
+//! Where a queue keeps its values: the ring, the list of blocks, or something behind a lock.
 #![forbid(unsafe_code)]
 
-use std::collections::{BinaryHeap, VecDeque};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::BinaryHeap;
 
 use super::core::PutFailed;
+use crate::base::list::List;
 use crate::base::lock::Lock;
 use crate::base::ring::{PushError, Ring};
-use crate::sync::Mutex;
+use crate::runtime::park::Shield;
+use crate::sync::{Mutex, MutexGuard};
 
 /// A store of values that never waits.
+///
+/// `is_empty`, `is_full` and `is_closed` are asked under a short lock, so they are loads, and SeqCst, as
+/// are the exchanges (or stores) by which `push`, `pop` and `close` change what they say: see `gate`.
 pub(crate) trait Buffer<T> {
     /// Stores a value, or gives it back if there is no room or the store is closed.
     fn push(&self, value: T) -> Result<(), PutFailed<T>>;
@@ -38,18 +44,18 @@ pub(crate) struct Store<C> {
     closed: bool,
 }
 
-/// First in, first out: the ring if bounded.
+/// First in, first out: the ring if bounded, otherwise the list of blocks.
 #[derive(Debug)]
 pub(crate) enum Fifo<T> {
     Bounded(Box<Ring<T>>),
-    Unbounded(Lock<Store<VecDeque<T>>>),
+    Unbounded(Box<List<T>>),
 }
 
 impl<T> Fifo<T> {
     pub(crate) fn new(capacity: Option<usize>) -> Self {
         match capacity {
             Some(capacity) => Self::Bounded(Box::new(Ring::new(capacity))),
-            None => Self::Unbounded(Lock::new(Store { values: VecDeque::new(), closed: false })),
+            None => Self::Unbounded(Box::new(List::new())),
         }
     }
 }
@@ -62,14 +68,7 @@ impl<T> Buffer<T> for Fifo<T> {
                 PushError::Full(value) => PutFailed::Full(value),
                 PushError::Closed(value) => PutFailed::Closed(value),
             }),
-            Self::Unbounded(store) => {
-                let mut store = store.lock();
-                if store.closed {
-                    return Err(PutFailed::Closed(value));
-                }
-                store.values.push_back(value);
-                Ok(())
-            }
+            Self::Unbounded(list) => list.push(value).map_err(PutFailed::Closed),
         }
     }
 
@@ -77,28 +76,28 @@ impl<T> Buffer<T> for Fifo<T> {
     fn pop(&self) -> Option<T> {
         match self {
             Self::Bounded(ring) => ring.pop(),
-            Self::Unbounded(store) => store.lock().values.pop_front(),
+            Self::Unbounded(list) => list.pop(),
         }
     }
 
     fn close(&self) -> bool {
         match self {
             Self::Bounded(ring) => ring.close(),
-            Self::Unbounded(store) => !core::mem::replace(&mut store.lock().closed, true),
+            Self::Unbounded(list) => list.close(),
         }
     }
 
     fn is_closed(&self) -> bool {
         match self {
             Self::Bounded(ring) => ring.is_closed(),
-            Self::Unbounded(store) => store.lock().closed,
+            Self::Unbounded(list) => list.is_closed(),
         }
     }
 
     fn len(&self) -> usize {
         match self {
             Self::Bounded(ring) => ring.len(),
-            Self::Unbounded(store) => store.lock().values.len(),
+            Self::Unbounded(list) => list.len(),
         }
     }
 
@@ -106,10 +105,19 @@ impl<T> Buffer<T> for Fifo<T> {
     fn is_empty(&self) -> bool {
         match self {
             Self::Bounded(ring) => ring.is_empty(),
-            Self::Unbounded(store) => store.lock().values.is_empty(),
+            Self::Unbounded(list) => list.is_empty(),
         }
     }
 
+    #[inline]
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Bounded(ring) => ring.is_full(),
+            Self::Unbounded(_) => false,
+        }
+    }
+
+    #[inline]
     fn capacity(&self) -> Option<usize> {
         match self {
             Self::Bounded(ring) => Some(ring.capacity()),
@@ -195,10 +203,14 @@ impl<T: Ord> Eq for Ranked<T> {}
 
 /// The smallest first; first in, first out among equals.
 ///
-/// Behind the crate's mutex, not the short lock: comparing is user code.
+/// Behind the crate's mutex, not the short lock: comparing is user code. Length and end are kept beside it,
+/// because they are asked for where nobody may wait.
 #[derive(Debug)]
 pub(crate) struct Ordered<T> {
-    store: Mutex<Store<Heap<T>>>,
+    store: Mutex<Heap<T>>,
+    /// Written with the store locked.
+    len: AtomicUsize,
+    closed: AtomicBool,
     capacity: Option<usize>,
 }
 
@@ -210,40 +222,58 @@ struct Heap<T> {
 
 impl<T: Ord> Ordered<T> {
     pub(crate) fn new(capacity: Option<usize>) -> Self {
-        let values = Heap { ranked: BinaryHeap::new(), turn: 0 };
-        Self { store: Mutex::new(Store { values, closed: false }), capacity }
+        let store = Mutex::new(Heap { ranked: BinaryHeap::new(), turn: 0 });
+        Self { store, len: AtomicUsize::new(0), closed: AtomicBool::new(false), capacity }
+    }
+
+    /// Not a cancellation point: whoever has the lock compares values, and is done soon.
+    fn locked(&self) -> MutexGuard<'_, Heap<T>> {
+        let _shield = Shield::new();
+        self.store.lock()
+    }
+
+    /// Does something to the heap, and keeps its length beside it even if a comparison panics.
+    fn change<R>(&self, f: impl FnOnce(&mut Heap<T>) -> R) -> R {
+        struct Count<'a, T>(MutexGuard<'a, Heap<T>>, &'a AtomicUsize);
+        impl<T> Drop for Count<'_, T> {
+            fn drop(&mut self) {
+                self.1.store(self.0.ranked.len(), Ordering::SeqCst);
+            }
+        }
+        f(&mut Count(self.locked(), &self.len).0)
     }
 }
 
 impl<T: Ord> Buffer<T> for Ordered<T> {
     fn push(&self, value: T) -> Result<(), PutFailed<T>> {
-        let mut store = self.store.lock();
-        if store.closed {
-            return Err(PutFailed::Closed(value));
-        }
-        let heap = &mut store.values;
-        if self.capacity.is_some_and(|capacity| heap.ranked.len() >= capacity) {
-            return Err(PutFailed::Full(value));
-        }
-        heap.turn += 1;
-        heap.ranked.push(Ranked { value, turn: heap.turn });
-        Ok(())
+        self.change(|heap| {
+            if self.is_closed() {
+                return Err(PutFailed::Closed(value));
+            }
+            if self.capacity.is_some_and(|capacity| heap.ranked.len() >= capacity) {
+                return Err(PutFailed::Full(value));
+            }
+            heap.turn += 1;
+            heap.ranked.push(Ranked { value, turn: heap.turn });
+            Ok(())
+        })
     }
 
     fn pop(&self) -> Option<T> {
-        self.store.lock().values.ranked.pop().map(|ranked| ranked.value)
+        self.change(|heap| heap.ranked.pop()).map(|ranked| ranked.value)
     }
 
     fn close(&self) -> bool {
-        !core::mem::replace(&mut self.store.lock().closed, true)
+        // With the store locked, so that no push is in the middle.
+        self.change(|_| !self.closed.swap(true, Ordering::SeqCst))
     }
 
     fn is_closed(&self) -> bool {
-        self.store.lock().closed
+        self.closed.load(Ordering::SeqCst)
     }
 
     fn len(&self) -> usize {
-        self.store.lock().values.ranked.len()
+        self.len.load(Ordering::SeqCst)
     }
 
     fn capacity(&self) -> Option<usize> {

@@ -3,11 +3,10 @@
 
 use std::time::Instant;
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Fifo};
 use super::gate::Gate;
-
-/// Looks at the buffer again before waiting; another thread may be about to change it.
-const SPINS: u32 = 32;
+use crate::base::backoff::Backoff;
+use crate::runtime;
 
 /// Why a value could not be put.
 pub(crate) enum PutFailed<T> {
@@ -75,45 +74,68 @@ impl<B> Core<B> {
         self.buffer.pop().ok_or(GetFailed::Closed)
     }
 
-    pub(crate) fn put<T>(&self, mut value: T, deadline: Option<Instant>) -> Result<(), PutFailed<T>>
+    #[inline]
+    pub(crate) fn put<T>(&self, value: T, deadline: Option<Instant>) -> Result<(), PutFailed<T>>
     where
         B: Buffer<T>,
     {
-        for _ in 0..spins() {
+        match self.try_put(value) {
+            Err(PutFailed::Full(value)) => self.put_slow(value, deadline),
+            other => other,
+        }
+    }
+
+    #[cold]
+    fn put_slow<T>(&self, mut value: T, deadline: Option<Instant>) -> Result<(), PutFailed<T>>
+    where
+        B: Buffer<T>,
+    {
+        let mut backoff = Backoff::new();
+        let mut in_time = true;
+        while in_time {
+            if has_a_moment() && backoff.snooze() {
+                if self.buffer.is_full() {
+                    continue;
+                }
+            } else {
+                in_time = self.putters.wait(deadline, || !self.buffer.is_full() || self.buffer.is_closed());
+            }
             match self.try_put(value) {
                 Err(PutFailed::Full(back)) => value = back,
                 other => return other,
             }
-            core::hint::spin_loop();
         }
-        let mut in_time = true;
-        loop {
-            match self.try_put(value) {
-                Err(PutFailed::Full(back)) if in_time => value = back,
-                other => return other,
-            }
-            in_time = self.putters.wait(deadline, || !self.buffer.is_full() || self.buffer.is_closed());
-        }
+        Err(PutFailed::Full(value))
     }
 
+    #[inline]
     pub(crate) fn get<T>(&self, deadline: Option<Instant>) -> Result<T, GetFailed>
     where
         B: Buffer<T>,
     {
-        for _ in 0..spins() {
-            match self.try_get() {
-                Err(GetFailed::Empty) => core::hint::spin_loop(),
-                other => return other,
-            }
+        match self.try_get() {
+            Err(GetFailed::Empty) => self.get_slow(deadline),
+            other => other,
         }
+    }
+
+    #[cold]
+    fn get_slow<T>(&self, deadline: Option<Instant>) -> Result<T, GetFailed>
+    where
+        B: Buffer<T>,
+    {
+        let mut backoff = Backoff::new();
         let mut in_time = true;
-        loop {
+        while in_time {
+            if !has_a_moment() || !backoff.snooze() {
+                in_time = self.getters.wait(deadline, || !self.buffer.is_empty() || self.buffer.is_closed());
+            }
             match self.try_get() {
-                Err(GetFailed::Empty) if in_time => {}
+                Err(GetFailed::Empty) => {}
                 other => return other,
             }
-            in_time = self.getters.wait(deadline, || !self.buffer.is_empty() || self.buffer.is_closed());
         }
+        Err(GetFailed::Empty)
     }
 
     /// Takes out all that is there.
@@ -127,6 +149,38 @@ impl<B> Core<B> {
 
 /// A coroutine has others to run on its worker; a thread waits a moment before it sleeps.
 #[inline]
-fn spins() -> u32 {
-    if crate::runtime::is_coroutine() { 0 } else { SPINS }
+fn has_a_moment() -> bool {
+    !runtime::is_coroutine()
+}
+
+impl<T> Core<Fifo<T>> {
+    /// Promises room for a value that is to come; false if there is none, or no need to ask.
+    pub(crate) fn promise(&self) -> bool {
+        match &self.buffer {
+            Fifo::Bounded(ring) => ring.promise(),
+            Fifo::Unbounded(_) => false,
+        }
+    }
+
+    /// Puts the value for which room was promised.
+    pub(crate) fn put_promised(&self, value: T) -> Result<(), PutFailed<T>> {
+        match &self.buffer {
+            Fifo::Bounded(ring) => {
+                ring.push_promised(value).map_err(PutFailed::Closed)?;
+                self.getters.wake_one();
+                // One who waits because no more promises could be counted.
+                self.putters.wake_one();
+                Ok(())
+            }
+            Fifo::Unbounded(_) => self.try_put(value),
+        }
+    }
+
+    /// Gives promised room back.
+    pub(crate) fn break_promise(&self) {
+        if let Fifo::Bounded(ring) = &self.buffer {
+            ring.break_promise();
+            self.putters.wake_one();
+        }
+    }
 }

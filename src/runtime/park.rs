@@ -98,6 +98,25 @@ impl Waiter {
         unsafe { self.claim_as(Outcome::Notified) }
     }
 
+    /// As [`claim`](Self::claim), for a wait that is in one list only, whose lock the caller holds: a
+    /// coroutine of the calling worker is claimed without an atomic exchange.
+    ///
+    /// # Safety
+    /// * As for `claim`.
+    /// * All others who may end this wait hold that lock, or run on the party's worker.
+    #[inline]
+    pub(crate) unsafe fn claim_listed(self) -> Option<Claimed> {
+        // SAFETY: the caller knows that the party is alive.
+        let party = unsafe { self.party.as_ref() };
+        let home = party.home();
+        if home.is_null() || !worker::current().is_some_and(|own| ptr::eq(own, home)) {
+            // SAFETY: the caller's duty.
+            return unsafe { self.claim() };
+        }
+        // This is the party's worker, so nobody else is ending the wait now.
+        party.word.claim_alone(self.ticket).then_some(Claimed { party: self.party, home })
+    }
+
     /// Ends the calling party's own wait as timed out; false if another has ended it already.
     pub(crate) fn expire(self) -> bool {
         // SAFETY: the calling party is the owner, and it lives.

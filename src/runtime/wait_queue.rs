@@ -5,7 +5,8 @@
 //! with ───── lock ── change the state, claim the first that fit ── unlock ── wake them
 //! ```
 //!
-//! Entries lie on the waiters' stacks, so waiting allocates nothing.
+//! Entries lie on the waiters' stacks, so waiting allocates nothing. The lock's mark says whether anybody
+//! is in the list, so whoever changes something can look for waiters without the lock (`is_quiet`).
 //!
 //! Invariants:
 //! * I1: an entry is in the list only while its owner is between push and return of `wait_if`, and the
@@ -14,11 +15,13 @@
 //! * I2: an entry is taken out before its claim is tried; one whose claim fails has another outcome
 //!   already, and its owner does not need to be in the list.
 
+use core::cell::UnsafeCell;
+use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 use std::time::Instant;
 
 use super::park::{Claimed, Outcome, Reason, Waiter, park};
-use crate::base::lock::Lock;
+use crate::base::lock::LockWord;
 
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -26,6 +29,8 @@ pub(super) struct Entry {
     key: usize,
     note: u64,
     linked: bool,
+    /// One of several entries of the same wait.
+    multiple: bool,
     /// Set by the claim that has won through this very entry.
     won: bool,
     prev: *mut Entry,
@@ -131,7 +136,9 @@ impl WaitList {
             // SAFETY: it lives: the owner cannot return before it has had the lock.
             unsafe { (*entry.as_ptr()).won = true };
             // SAFETY: as above.
-            if let Some(claimed) = unsafe { waiter.claim() } {
+            let claimed =
+                if this.multiple { unsafe { waiter.claim() } } else { unsafe { waiter.claim_listed() } };
+            if let Some(claimed) = claimed {
                 return Some(claimed);
             }
             // SAFETY: as above; it was not claimed here.
@@ -148,9 +155,9 @@ impl WaitList {
 }
 
 impl Entry {
-    fn new(waiter: Waiter, key: usize, note: u64) -> Self {
+    fn new(waiter: Waiter, key: usize, note: u64, multiple: bool) -> Self {
         let (prev, next) = (ptr::null_mut(), ptr::null_mut());
-        Self { waiter, key, note, linked: false, won: false, prev, next }
+        Self { waiter, key, note, linked: false, multiple, won: false, prev, next }
     }
 
     pub(super) fn seen(&self) -> Seen {
@@ -179,17 +186,65 @@ impl How {
 
 /// A state, and those who wait for it to change.
 #[derive(Debug)]
-pub(crate) struct WaitQueue<S>(Lock<(S, WaitList)>);
+pub(crate) struct WaitQueue<S> {
+    word: LockWord,
+    inner: UnsafeCell<(S, WaitList)>,
+}
+
+// SAFETY: the word lets one thread at a time reach the rest.
+unsafe impl<S: Send> Sync for WaitQueue<S> {}
+
+/// Holds the lock; when it is dropped, the mark tells whether anybody waits.
+struct Guard<'a, S>(&'a WaitQueue<S>);
+
+impl<S> Deref for Guard<'_, S> {
+    type Target = (S, WaitList);
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        // SAFETY: the lock is held while the guard lives.
+        unsafe { &*self.0.inner.get() }
+    }
+}
+
+impl<S> DerefMut for Guard<'_, S> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        // SAFETY: as in `deref`, and `&mut self` rules out another borrow through this guard.
+        unsafe { &mut *self.0.inner.get() }
+    }
+}
+
+impl<S> Drop for Guard<'_, S> {
+    #[inline]
+    fn drop(&mut self) {
+        let mark = !self.1.is_empty();
+        self.0.word.unlock(mark);
+    }
+}
 
 impl<S> WaitQueue<S> {
     pub(crate) const fn new(state: S) -> Self {
-        Self(Lock::new((state, WaitList { head: ptr::null_mut(), tail: ptr::null_mut() })))
+        let list = WaitList { head: ptr::null_mut(), tail: ptr::null_mut() };
+        Self { word: LockWord::new(), inner: UnsafeCell::new((state, list)) }
+    }
+
+    #[inline]
+    fn lock(&self) -> Guard<'_, S> {
+        self.word.lock();
+        Guard(self)
+    }
+
+    /// Tells whether nobody waits, nor is about to look whether it must. The other half of
+    /// `LockWord::is_quiet`.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.word.is_quiet()
     }
 
     /// Runs `f` under the lock. What it claims must be woken after it has returned.
     #[inline]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut S, &mut WaitList) -> R) -> R {
-        let mut guard = self.0.lock();
+        let mut guard = self.lock();
         let (state, list) = &mut *guard;
         f(state, list)
     }
@@ -230,14 +285,14 @@ impl<S> WaitQueue<S> {
         let place;
         let waiter;
         {
-            let mut guard = self.0.lock();
+            let mut guard = self.lock();
             let (state, list) = &mut *guard;
             if !must_wait(state, list) {
                 return None;
             }
             waiter = Waiter::open();
             let (key, note) = (how.key, how.note);
-            entry = Entry::new(waiter, key, note);
+            entry = Entry::new(waiter, key, note, false);
             place = NonNull::from(&mut entry);
             // SAFETY: the entry is on this frame, which is left only when it is out again (below).
             unsafe { guard.1.push(place, how.front) };
@@ -247,7 +302,7 @@ impl<S> WaitQueue<S> {
         let outcome = park(waiter, how.reason, ptr::from_ref(self).addr(), how.deadline);
         if outcome != Outcome::Notified {
             // SAFETY: it lives, and belongs to this list.
-            unsafe { self.0.lock().1.remove(place) };
+            unsafe { self.lock().1.remove(place) };
         }
         Some(outcome)
     }
@@ -264,7 +319,7 @@ pub(super) trait Place {
 
 impl<S> Place for WaitQueue<S> {
     unsafe fn take_out(&self, entry: NonNull<Entry>) -> bool {
-        let mut guard = self.0.lock();
+        let mut guard = self.lock();
         // SAFETY: the caller's duty.
         unsafe { guard.1.remove(entry) };
         // SAFETY: it lives, and the lock is held.
@@ -284,12 +339,12 @@ impl<S> WaitQueue<S> {
         ready: impl FnOnce(&mut S, &mut WaitList) -> bool,
         entry: &mut Option<Box<Entry>>,
     ) -> bool {
-        let mut guard = self.0.lock();
+        let mut guard = self.lock();
         let (state, list) = &mut *guard;
         if ready(state, list) {
             return true;
         }
-        let place = entry.insert(Box::new(Entry::new(waiter, key, note)));
+        let place = entry.insert(Box::new(Entry::new(waiter, key, note, true)));
         // SAFETY: boxed, and kept by the caller.
         unsafe { list.push(NonNull::from(&mut **place), false) };
         false
