@@ -87,7 +87,9 @@ fn spin(worker: &Worker) -> bool {
 pub(crate) fn poll(worker: &Worker, timeout: Option<Duration>) {
     let polled = worker.reactor.poll(timeout, Claimed::wake_in_turn);
     if let Err(error) = polled {
-        log::error!("worker {} of runtime '{}': epoll failed: {error}", worker.index, worker.core().name);
+        // Not logged here: this may be the middle of a wait.
+        let (index, core) = (worker.index, worker.core());
+        core.monitor.note(format!("worker {index} of runtime '{}': epoll failed: {error}", core.name));
     }
 }
 

@@ -5,6 +5,7 @@
 //! | one turn lasts longer than a tick | lets other workers take its lone fresh coroutine |
 //! | one turn lasts longer than the threshold | reports the coroutine and where it is (`sample`), once a turn |
 //! | all workers in such turns, and fresh work waits | starts a spare worker |
+//! | a worker has something to say in the middle of a wait | logs it |
 //! | nothing runs for a while | sleeps until a worker wakes up: an idle runtime costs nothing |
 //!
 //! Its word:
@@ -28,6 +29,7 @@ use std::time::Instant;
 use super::builder;
 use super::core::Core;
 use super::worker::Worker;
+use crate::base::lock::Lock;
 use crate::sys;
 
 const WATCHING: u32 = 0;
@@ -45,11 +47,13 @@ pub(crate) struct Monitor {
     threshold: Option<Duration>,
     /// By which a thread is asked what it runs.
     pub(super) signal: Option<i32>,
+    /// What workers have to say, to be logged here.
+    notes: Lock<Vec<String>>,
 }
 
 impl Monitor {
     pub(crate) fn new(threshold: Option<Duration>, signal: Option<i32>) -> Self {
-        Self { word: AtomicU32::new(WATCHING), threshold, signal }
+        Self { word: AtomicU32::new(WATCHING), threshold, signal, notes: Lock::new(Vec::new()) }
     }
 
     /// Says that a worker is about to run something. One load while the monitor watches.
@@ -59,6 +63,19 @@ impl Monitor {
         if self.word.load(Ordering::SeqCst) == ASLEEP {
             self.wake();
         }
+    }
+
+    /// Has a warning logged by the monitor's thread: a logger is user code that may wait, lock and panic, and
+    /// so must not be called in the middle of a wait, nor while the worker's own part is borrowed.
+    #[cold]
+    pub(crate) fn note(&self, text: String) {
+        self.notes.lock().push(text);
+        self.wake();
+    }
+
+    fn log_notes(&self) {
+        let notes = core::mem::take(&mut *self.notes.lock());
+        notes.iter().for_each(|text| log::warn!("{text}"));
     }
 
     /// Wakes the monitor.
@@ -89,6 +106,7 @@ fn watch(core: &Arc<Core>) {
     let mut spares = Vec::new();
     let mut quiet = 0;
     while !core.is_ending() {
+        core.monitor.log_notes();
         let now = Instant::now();
         let (mut moved, mut stuck) = (false, 0);
         let mut long = Vec::new();
@@ -134,6 +152,7 @@ fn watch(core: &Arc<Core>) {
         quiet = if moved { 0 } else { quiet + 1 };
         rest(core, &mut quiet);
     }
+    core.monitor.log_notes();
     for spare in spares {
         let _ = spare.join();
     }
@@ -165,7 +184,8 @@ fn rest(core: &Core, quiet: &mut u32) {
     // SeqCst: see `note_running`.
     word.store(ASLEEP, Ordering::SeqCst);
     let all_sleep = core.workers().iter().all(|worker: &Worker| worker.sleeping.load(Ordering::SeqCst));
-    if !all_sleep || core.is_ending() {
+    // The notes' lock orders this with `note`, which wakes after its push.
+    if !all_sleep || core.is_ending() || !core.monitor.notes.lock().is_empty() {
         word.store(WATCHING, Ordering::SeqCst);
         return;
     }

@@ -15,6 +15,8 @@
 //!   the owner takes the same lock to remove its node before it returns. So the party lives.
 //! * After `park` returns `TimedOut` or `Cancelled` the owner removes its node under the lock.
 //!   On `Cancelled` it then calls [`raise_cancelled`], with everything cleaned up.
+//! * Between `open` and the end of the wait no user code runs, not even a logger: it could wait itself, or
+//!   unwind past the node.
 //! * `wake` comes after the lock is released: the claimed party cannot run before it.
 
 use core::marker::PhantomData;
@@ -261,7 +263,7 @@ fn park_coroutine(worker: &Worker, task: &Task, waiter: Waiter, wait: Wait) -> O
         if let Some(outcome) = unwinding::wait(worker, task, waiter, wait.until) {
             return outcome;
         }
-        log::warn!(
+        worker.core().monitor.note(format!(
             "coroutine '{}' (#{}) waits ({:?} {:#x}) in a destructor while it unwinds: \
              until it goes on, others on worker {} see thread::panicking()",
             task.name().unwrap_or("unnamed"),
@@ -269,7 +271,7 @@ fn park_coroutine(worker: &Worker, task: &Task, waiter: Waiter, wait: Wait) -> O
             wait.reason,
             wait.object,
             worker.index,
-        );
+        ));
     } else if wait.interruptible && task.is_cancelled() && word.claim(waiter.ticket, Outcome::Cancelled) {
         return Outcome::Cancelled;
     }
