@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`coroutine`] (stacks, registers, the switch), then `runtime` (who runs when),
 //! then [`sync`] (the futex and its family), [`queue`] and [`channel`] (rings), [`thread`] (pool),
-//! [`time`], [`net`].
+//! [`process`], [`time`], [`net`].
 
 // Under `cfg(loom)` only the words that are model-checked are used.
 #![cfg_attr(loom, allow(dead_code))]
@@ -18,6 +18,8 @@ pub mod coroutine;
 mod io;
 #[cfg(not(loom))]
 pub mod net;
+#[cfg(not(loom))]
+pub mod process;
 #[cfg(not(loom))]
 pub mod queue;
 #[cfg(not(loom))]

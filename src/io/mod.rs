@@ -1,3 +1,4 @@
-//! Input and output that parks instead of blocking: what sockets share, and what pipes will.
+//! Descriptors: how a call that would block waits, and how descriptors travel to other processes.
 
 pub(crate) mod evented;
+pub(crate) mod passing;

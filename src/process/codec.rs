@@ -1,0 +1,86 @@
+//! Values as bytes and descriptors, and back.
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), allow(dead_code, reason = "the first users come with pipes and processes"))]
+
+use core::any::type_name;
+use core::fmt;
+use std::os::fd::OwnedFd;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::io::passing;
+
+/// A value cannot be turned into bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodeError {
+    what: &'static str,
+    cause: String,
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a value of type {} cannot be encoded for another process: {}", self.what, self.cause)
+    }
+}
+
+impl core::error::Error for EncodeError {}
+
+/// Bytes from another process cannot be turned into a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct DecodeError {
+    what: String,
+    cause: String,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "what came from another process is not a value of type {}: {}", self.what, self.cause)
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+/// Appends `value` to `bytes`, and gives them back with the descriptors of the handles in the value.
+pub(crate) fn encode<T: Serialize + ?Sized>(
+    value: &T,
+    bytes: Vec<u8>,
+) -> Result<(Vec<u8>, Vec<OwnedFd>), EncodeError> {
+    let (encoded, fds) = passing::collect(|| postcard::to_extend(value, bytes));
+    match encoded {
+        Ok(bytes) => Ok((bytes, fds)),
+        Err(error) => Err(EncodeError { what: type_name::<T>(), cause: error.to_string() }),
+    }
+}
+
+/// Makes a value of the whole of `bytes` and the descriptors that came with them.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], fds: Vec<OwnedFd>) -> Result<T, DecodeError> {
+    let failed = |cause: String| DecodeError { what: type_name::<T>().to_owned(), cause };
+    match passing::provide(fds, || postcard::take_from_bytes(bytes)) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(failed(format!("{} bytes are too many", rest.len()))),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Refuses;
+
+    impl Serialize for Refuses {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("not me"))
+        }
+    }
+
+    #[test]
+    fn values_come_back_and_misfits_are_named() {
+        let (bytes, fds) = encode(&(7u32, "seven"), Vec::new()).unwrap();
+        assert_eq!(decode::<(u32, String)>(&bytes, fds), Ok((7, "seven".to_owned())));
+        assert!(decode::<u8>(&bytes, Vec::new()).unwrap_err().to_string().contains("u8"));
+        assert!(decode::<(u32, String, u64)>(&bytes, Vec::new()).is_err());
+        assert!(encode(&Refuses, Vec::new()).unwrap_err().to_string().contains("Refuses"));
+    }
+}
