@@ -2,3 +2,4 @@
 
 pub(crate) mod evented;
 pub(crate) mod passing;
+pub(crate) mod pollable;

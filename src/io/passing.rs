@@ -11,7 +11,6 @@
 //! are found by the party's number, so a coroutine that waits in the middle of an encoding does not
 //! confuse the others of its worker.
 #![forbid(unsafe_code)]
-#![cfg_attr(not(test), allow(dead_code, reason = "the first users come with pipes and processes"))]
 
 use std::cell::RefCell;
 use std::io;

@@ -1,6 +1,5 @@
 //! Values as bytes and descriptors, and back.
 #![forbid(unsafe_code)]
-#![cfg_attr(not(test), allow(dead_code, reason = "the first users come with pipes and processes"))]
 
 use core::any::type_name;
 use core::fmt;

@@ -1,11 +1,33 @@
 //! Processes, with the verbs of threads and coroutines.
 //!
-//! What crosses a process border is encoded with serde; handles in it take their descriptors along.
+//! A child is this very program, forked from a template with one thread (or started anew); it runs one
+//! function and never `main`. What crosses the border is encoded with serde; handles in it take their
+//! descriptors along. A process that dies, in whatever way and whenever, is reported to whoever waits for
+//! it, and takes nobody along but its own children.
 //!
-//! Reading order: `io::passing` (descriptors beside bytes), `codec`, `fd`.
+//! Reading order: `io::passing` (descriptors beside bytes), `codec`, `channel` (whole messages), `program`
+//! (code as a number), `call`; then a start: `start` and `request` (the parent), `divert` and `serve` (the
+//! child), `keeper` (the thread they hang on); then `handle` and `builder`.
 
+mod builder;
+mod call;
+mod channel;
 pub(crate) mod codec;
+mod divert;
+mod error;
 mod fd;
+mod handle;
+mod keeper;
+mod program;
+mod registry;
+mod request;
+mod serve;
+mod start;
 
+pub use builder::{Builder, Resource, StartMethod, Stdio};
 pub use codec::{DecodeError, EncodeError};
+pub use error::{ProcessError, SpawnError};
 pub use fd::Fd;
+pub use handle::Process;
+pub use registry::{ChildInfo, Current, children, current};
+pub use start::prepare;

@@ -209,6 +209,15 @@ pub(crate) fn has_deadline() -> bool {
     party::with_current(|party| party.shields.get() == 0 && party.scopes.earliest().is_some())
 }
 
+/// The deadline by which a wait of the calling plain thread is to end as cancelled, if there is one: for
+/// waits in the kernel that do not come through [`park`].
+pub(crate) fn scope_deadline() -> Option<Instant> {
+    party::with_current(|party| {
+        let interruptible = party.shields.get() == 0 && !std::thread::panicking();
+        if interruptible { party.scopes.earliest() } else { None }
+    })
+}
+
 /// Suspends the calling party until its wait ends, and tells how.
 ///
 /// A coroutine gives its worker to others; a plain thread sleeps in the kernel. The earliest

@@ -141,6 +141,10 @@ impl Source {
         Ok(outcome == Outcome::Notified)
     }
 
+    fn lane(&self, direction: Direction) -> &Lane {
+        &self.readiness.lanes[direction as usize]
+    }
+
     /// Wakes everybody who waits, in both directions; they look again, and find what has changed.
     pub(crate) fn wake_all(&self) {
         for lane in &self.readiness.lanes {
@@ -156,6 +160,38 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// Waits until one of the directions may be ready. A cancellation point.
+///
+/// Returns false if the deadline came first.
+pub(crate) fn wait_any(wanted: &[(&Source, Direction)], deadline: Option<Instant>) -> io::Result<bool> {
+    wanted.iter().try_for_each(|(source, _)| source.stay_registered())?;
+    let waiter = Waiter::open();
+    let list = |(source, direction): &(&Source, Direction)| {
+        let lane = source.lane(*direction);
+        let mut waiters = lane.waiters.lock();
+        // Acquire: as in `ready`.
+        let dry = lane.word.load(Ordering::Acquire) & DRY != 0;
+        if dry {
+            waiters.push(waiter);
+        }
+        dry
+    };
+    let all_dry = wanted.iter().all(list);
+    let outcome = if !all_dry && waiter.retract() {
+        Outcome::Notified
+    } else {
+        park(waiter, Reason::Io, wanted.first().map_or(0, |(source, _)| source.fd as usize), deadline)
+    };
+    // Out of every list before this returns, under its lock: whoever finds a waiter there finds it alive.
+    for (source, direction) in wanted {
+        source.lane(*direction).waiters.lock().retain(|other| *other != waiter);
+    }
+    if outcome == Outcome::Cancelled {
+        raise_cancelled();
+    }
+    Ok(outcome == Outcome::Notified)
 }
 
 fn settle(

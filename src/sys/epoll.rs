@@ -34,6 +34,13 @@ pub(crate) fn signal(eventfd: &OwnedFd) {
     let _ = unsafe { libc::write(eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
 }
 
+/// Takes what was added to an eventfd; nothing if there is nothing.
+pub(crate) fn take_signal(eventfd: &OwnedFd) {
+    let mut count = [0u8; 8];
+    // SAFETY: the buffer is 8 bytes long. An empty counter (EAGAIN) is as good.
+    let _ = unsafe { libc::read(eventfd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+}
+
 /// Registers `fd` with edge-triggered `events`.
 pub(crate) fn add(epoll: &OwnedFd, fd: RawFd, events: i32, key: u64) -> io::Result<()> {
     let mut event = Event { events: (events | libc::EPOLLET).cast_unsigned(), u64: key };

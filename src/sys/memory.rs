@@ -1,6 +1,8 @@
 //! Address space: reserve, guard, give back.
 
+use core::ffi::CStr;
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 fn check(result: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -59,4 +61,15 @@ pub(crate) unsafe fn discard(place: *mut u8, len: usize) -> io::Result<()> {
 pub(crate) unsafe fn refuse_huge_pages(place: *mut u8, len: usize) {
     // SAFETY: the caller's duty. A kernel without huge pages says no, which is as good.
     let _ = unsafe { libc::madvise(place.cast(), len, libc::MADV_NOHUGEPAGE) };
+}
+
+/// Makes a file in memory without a name in any folder: gone with its last descriptor and mapping.
+pub(crate) fn anonymous_file(name: &CStr) -> io::Result<OwnedFd> {
+    // SAFETY: the name ends with a zero.
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for this caller.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,0 +1,269 @@
+//! How a process is set up before it starts.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::ffi::{OsStr, OsString};
+use std::fs::OpenOptions;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::call::Call;
+use super::codec;
+use super::error::SpawnError;
+use super::handle::Process;
+use super::request::Request;
+use super::start::{self, Plan};
+use crate::sys::process;
+
+/// How a process comes to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartMethod {
+    /// Forked from a template: the same program, started once, with one thread and nothing in it.
+    #[default]
+    Zygote,
+    /// The program is started anew for each process: slower, at an address of its own.
+    Exec,
+}
+
+/// A resource that a process can be limited in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Bytes of address space.
+    Memory,
+    /// Descriptors.
+    OpenFiles,
+    /// Seconds of computing.
+    CpuTime,
+    /// Bytes of a file that it writes.
+    FileSize,
+    /// Bytes of a core dump.
+    CoreSize,
+}
+
+impl Resource {
+    fn number(self) -> u32 {
+        match self {
+            Self::Memory => libc::RLIMIT_AS,
+            Self::OpenFiles => libc::RLIMIT_NOFILE,
+            Self::CpuTime => libc::RLIMIT_CPU,
+            Self::FileSize => libc::RLIMIT_FSIZE,
+            Self::CoreSize => libc::RLIMIT_CORE,
+        }
+    }
+}
+
+/// What one of a process's standard streams is.
+#[derive(Debug)]
+pub enum Stdio {
+    /// The parent's.
+    Inherit,
+    /// `/dev/null`.
+    Null,
+    /// A descriptor: an end of a pipe, a file.
+    Fd(OwnedFd),
+}
+
+impl<T: Into<OwnedFd>> From<T> for Stdio {
+    fn from(fd: T) -> Self {
+        Self::Fd(fd.into())
+    }
+}
+
+/// A change of the environment: a variable set, or taken away.
+type Change = (OsString, Option<OsString>);
+
+/// Sets up a [`Process`].
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Process, Stdio};
+/// use std::io::Read;
+///
+/// let (mut reader, writer) = std::io::pipe().unwrap();
+/// let hello = |()| println!("hello, {}", std::env::var("WHO").unwrap());
+/// let child = Process::builder().env("WHO", "rope").stdout(Stdio::from(writer)).spawn(hello, ())?;
+/// let mut text = String::new();
+/// reader.read_to_string(&mut text).unwrap();
+/// assert_eq!(text, "hello, rope\n");
+/// child.join().unwrap();
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
+#[must_use = "a builder does nothing until `spawn`"]
+pub struct Builder {
+    name: Option<String>,
+    method: StartMethod,
+    kept: bool,
+    group: bool,
+    limits: Vec<(u32, u64)>,
+    cleared: bool,
+    changes: Vec<Change>,
+    folder: Option<PathBuf>,
+    stdio: [Stdio; 3],
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Builder {
+    /// Starts with a number for a name, and everything inherited.
+    pub fn new() -> Self {
+        Self {
+            name: None,
+            method: StartMethod::default(),
+            kept: false,
+            group: false,
+            limits: Vec::new(),
+            cleared: false,
+            changes: Vec::new(),
+            folder: None,
+            stdio: [Stdio::Inherit, Stdio::Inherit, Stdio::Inherit],
+        }
+    }
+
+    /// Names the process: reports, panics and `ps` show the name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets how it starts; default [`StartMethod::Zygote`].
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.method = method;
+        self
+    }
+
+    /// Lets it live on when the parent ends; default no.
+    pub fn kept(mut self, kept: bool) -> Self {
+        self.kept = kept;
+        self
+    }
+
+    /// Makes it the leader of a process group of its own: signals of the terminal do not reach it.
+    pub fn own_group(mut self, group: bool) -> Self {
+        self.group = group;
+        self
+    }
+
+    /// Limits a resource.
+    pub fn limit(mut self, resource: Resource, most: u64) -> Self {
+        self.limits.push((resource.number(), most));
+        self
+    }
+
+    /// Sets a variable of its environment. The rest is the parent's at the time of the start.
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.changes.push((key.as_ref().to_owned(), Some(value.as_ref().to_owned())));
+        self
+    }
+
+    /// Takes a variable out of its environment.
+    pub fn env_remove(mut self, key: impl AsRef<OsStr>) -> Self {
+        self.changes.push((key.as_ref().to_owned(), None));
+        self
+    }
+
+    /// Lets it start with an empty environment, and what [`env`](Self::env) adds after this.
+    pub fn env_clear(mut self) -> Self {
+        self.cleared = true;
+        self.changes.clear();
+        self
+    }
+
+    /// Sets its current folder; default the parent's at the time of the start.
+    pub fn current_dir(mut self, folder: impl AsRef<Path>) -> Self {
+        self.folder = Some(folder.as_ref().to_owned());
+        self
+    }
+
+    /// Sets its standard input.
+    pub fn stdin(mut self, stream: impl Into<Stdio>) -> Self {
+        self.stdio[0] = stream.into();
+        self
+    }
+
+    /// Sets its standard output.
+    pub fn stdout(mut self, stream: impl Into<Stdio>) -> Self {
+        self.stdio[1] = stream.into();
+        self
+    }
+
+    /// Sets its standard error.
+    pub fn stderr(mut self, stream: impl Into<Stdio>) -> Self {
+        self.stdio[2] = stream.into();
+        self
+    }
+
+    /// Starts the process; see [`Process::spawn`].
+    ///
+    /// # Errors
+    /// [`SpawnError`] if the arguments cannot be encoded, the folder cannot be opened, or the kernel
+    /// refuses; nothing has run then.
+    pub fn spawn<A, R>(self, f: fn(A) -> R, arguments: A) -> Result<Process<R>, SpawnError>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        let call = Call::new(f)?;
+        let bytes = postcard::to_stdvec(&call).unwrap_or_default();
+        let first = codec::encode(&arguments, bytes)?;
+        let plan = self.plan(first)?;
+        start::start(&plan).map(Process::of)
+    }
+
+    fn environment(&self) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+        if !self.cleared && self.changes.is_empty() {
+            return None;
+        }
+        let mut all = if self.cleared { Vec::new() } else { start::environment() };
+        for (key, value) in &self.changes {
+            all.retain(|(known, _)| known != key.as_bytes());
+            if let Some(value) = value {
+                all.push((key.as_bytes().to_vec(), value.as_bytes().to_vec()));
+            }
+        }
+        Some(all)
+    }
+
+    pub(crate) fn plan(self, first: super::channel::Message) -> Result<Plan, SpawnError> {
+        // Relaxed: only that the numbers differ matters.
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        let environment = self.environment();
+        let name = self.name.unwrap_or_else(|| format!("process-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let folder = match &self.folder {
+            None => process::current_dir(),
+            Some(folder) => {
+                let flags = libc::O_PATH | libc::O_DIRECTORY;
+                OpenOptions::new().read(true).custom_flags(flags).open(folder).map(OwnedFd::from)
+            }
+        };
+        let folder = folder.map_err(SpawnError::kernel("its folder"))?;
+        let request = Request {
+            name,
+            kept: self.kept,
+            group: self.group,
+            limits: self.limits,
+            environment,
+            stdio: [false; 3],
+        };
+        Ok(Plan { request, method: self.method, folder, stdio: self.stdio, first })
+    }
+}

@@ -1,0 +1,211 @@
+//! Messages to and from another process: a socket that keeps them whole.
+//!
+//! ```text
+//! small:  [0][bytes …]          and the descriptors
+//! large:  [1][length, 8 bytes]  the descriptors, and last a memfd that holds the bytes
+//! ```
+//!
+//! A message is sent by one system call, whole or not at all. So a sender that is killed leaves no half
+//! message behind, several senders and receivers may share an end, and no sender waits in the middle.
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::time::Instant;
+
+use crate::io::pollable::{Direction, Pollable};
+use crate::sys::{memory, message};
+
+/// Bytes that travel in the message itself. Above it, a copy into a memfd costs less than the kernel's
+/// buffers, and always fits: the smallest socket buffer in use takes 3 of these.
+const INLINE: usize = 64 * 1024;
+const SMALL: u8 = 0;
+const LARGE: u8 = 1;
+/// The most handles that one message carries: one place is for a memfd.
+const MOST_HANDLES: usize = message::MOST_FDS - 1;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes, and the descriptors that came with them.
+pub(crate) type Message = (Vec<u8>, Vec<OwnedFd>);
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    socket: Pollable,
+}
+
+impl From<OwnedFd> for Channel {
+    fn from(socket: OwnedFd) -> Self {
+        Self { socket: socket.into() }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Channel {
+    /// Two connected ends; each is closed by an exec.
+    pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
+        let (here, there) = message::pair()?;
+        Ok((here.into(), there))
+    }
+
+    /// Sends a message; waits for room. `None` if the deadline came first. A cancellation point.
+    pub(crate) fn send(
+        &self,
+        bytes: &[u8],
+        fds: &[BorrowedFd<'_>],
+        deadline: Option<Instant>,
+    ) -> io::Result<Option<()>> {
+        if fds.len() > MOST_HANDLES {
+            let text = format!("{} handles are too many for one message; it takes {MOST_HANDLES}", fds.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        if bytes.len() <= INLINE {
+            return self.send_parts([&[SMALL], bytes], fds, deadline);
+        }
+        let memory = File::from(memory::anonymous_file(c"ropewalk-message")?);
+        memory.write_all_at(bytes, 0)?;
+        let mut head = vec![LARGE];
+        head.extend((bytes.len() as u64).to_le_bytes());
+        let mut all = fds.to_vec();
+        all.push(memory.as_fd());
+        self.send_parts([&head, &[]], &all, deadline)
+    }
+
+    fn send_parts(
+        &self,
+        parts: [&[u8]; 2],
+        fds: &[BorrowedFd<'_>],
+        deadline: Option<Instant>,
+    ) -> io::Result<Option<()>> {
+        self.socket.run(Direction::Write, deadline, |socket| message::send(socket, parts, fds))
+    }
+
+    /// Receives a message that is known to be there, or that none is: the sender has ended. Never waits.
+    pub(crate) fn recv_left(&self) -> io::Result<Option<Message>> {
+        match receive(self.socket.as_fd()) {
+            Ok(raw) => unpack(raw).map(Some),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::UnexpectedEof) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Receives a message; waits for one. `None` if the deadline came first; `UnexpectedEof` if no other
+    /// will come. A cancellation point.
+    pub(crate) fn recv(&self, deadline: Option<Instant>) -> io::Result<Option<Message>> {
+        self.socket.run(Direction::Read, deadline, receive)?.map(unpack).transpose()
+    }
+}
+
+/// A message as it came: its first byte, and the rest.
+type Raw = (u8, Vec<u8>, Vec<OwnedFd>);
+
+/// Takes one message from the socket.
+fn receive(socket: BorrowedFd<'_>) -> io::Result<Raw> {
+    let broken = |text: &str| Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.resize(INLINE + 1, 0);
+        let received = match message::receive(socket, buffer) {
+            // The other side has gone with messages of ours unread. That is said once; what it has sent
+            // before comes next.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => message::receive(socket, buffer)?,
+            received => received?,
+        };
+        if received.fds_missing {
+            return broken(
+                "handles that came with a message are lost: this process has as many descriptors as it may; \
+                 raise its limit (ulimit -n)",
+            );
+        }
+        match &buffer[..received.len] {
+            [] => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ if received.cut => broken("a message is longer than any that ropewalk sends"),
+            [kind, bytes @ ..] => Ok((*kind, bytes.to_vec(), received.fds)),
+        }
+    })
+}
+
+/// The message proper.
+fn unpack((kind, bytes, mut fds): Raw) -> io::Result<Message> {
+    let broken = || io::Error::new(io::ErrorKind::InvalidData, "a message is not one of ropewalk's");
+    match kind {
+        SMALL => Ok((bytes, fds)),
+        LARGE => {
+            let len: [u8; 8] = bytes.try_into().map_err(|_| broken())?;
+            let len = usize::try_from(u64::from_le_bytes(len)).map_err(|_| broken())?;
+            let memory = File::from(fds.pop().ok_or_else(broken)?);
+            if memory.metadata()?.len() < len as u64 {
+                return Err(broken());
+            }
+            let mut large = vec![0; len];
+            memory.read_exact_at(&mut large, 0)?;
+            Ok((large, fds))
+        }
+        _ => Err(broken()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_any_size_stay_whole_and_in_order() {
+        let (here, there) = Channel::pair().unwrap();
+        let there = Channel::from(there);
+        let lengths = [0, 1, INLINE - 1, INLINE, INLINE + 1, 3_000_000];
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for len in lengths {
+                    let (reader, _writer) = io::pipe().unwrap();
+                    here.send(&vec![len as u8; len], &[reader.as_fd()], None).unwrap();
+                }
+            });
+            for len in lengths {
+                let (bytes, fds) = there.recv(None).unwrap().unwrap();
+                assert!(bytes.len() == len && bytes.iter().all(|byte| *byte == len as u8));
+                assert_eq!(fds.len(), 1);
+            }
+        });
+        assert!(there.recv_left().unwrap().is_none());
+        drop(here);
+        assert_eq!(there.recv(None).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_coroutine_that_waits_for_a_message_leaves_its_worker_to_others() {
+        let runtime = crate::Runtime::builder().workers(1).build().unwrap();
+        runtime.run(|| {
+            let (here, there) = Channel::pair().unwrap();
+            let there = Channel::from(there);
+            let receiver = crate::spawn(move || there.recv(None).unwrap().unwrap().0);
+            crate::yield_now();
+            here.send(b"hello", &[], None).unwrap();
+            assert_eq!(receiver.join().unwrap(), b"hello");
+        });
+    }
+
+    #[test]
+    fn deadlines_and_timeouts_end_a_wait_on_a_thread() {
+        let (_here, there) = Channel::pair().unwrap();
+        let there = Channel::from(there);
+        let soon = Instant::now() + core::time::Duration::from_millis(5);
+        assert!(there.recv(Some(soon)).unwrap().is_none());
+        let limit = core::time::Duration::from_millis(5);
+        assert!(crate::timeout(limit, || there.recv(None)).is_err());
+    }
+}

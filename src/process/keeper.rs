@@ -1,0 +1,90 @@
+//! The thread that all processes of this program are started by, and that takes in the ends of those that
+//! nobody waits for.
+//!
+//! The kernel ties "die with the parent" to the thread that has started a process. This one lives as long
+//! as the program, so that processes live as long as the program, whichever thread has asked for them.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use super::handle::Child;
+use crate::base::lock::Lock;
+use crate::channel;
+use crate::sys::{epoll, poll};
+
+enum Order {
+    Run(Box<dyn FnOnce() + Send>),
+    Adopt(Arc<Child>),
+    /// A process without a handle: a zygote that is of no use any more.
+    AdoptBare(OwnedFd),
+}
+
+pub(crate) struct Keeper {
+    orders: Lock<Vec<Order>>,
+    bell: OwnedFd,
+}
+
+impl Keeper {
+    pub(crate) fn start() -> io::Result<Arc<Self>> {
+        let keeper = Arc::new(Self { orders: Lock::new(Vec::new()), bell: epoll::eventfd()? });
+        let own = Arc::clone(&keeper);
+        std::thread::Builder::new().name("ropewalk-keeper".to_owned()).spawn(move || own.keep())?;
+        Ok(keeper)
+    }
+
+    fn order(&self, order: Order) {
+        self.orders.lock().push(order);
+        epoll::signal(&self.bell);
+    }
+
+    /// Runs `f` on the keeper's thread, and waits for its value.
+    pub(crate) fn run<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        let (sender, receiver) = channel::bounded(1);
+        self.order(Order::Run(Box::new(move || {
+            let _ = sender.send(f());
+        })));
+        receiver.recv().map_err(|_| io::Error::other("the thread that starts processes has ended"))
+    }
+
+    /// Takes the end of a process in when it comes.
+    pub(crate) fn adopt(&self, child: Arc<Child>) {
+        self.order(Order::Adopt(child));
+    }
+
+    /// As [`adopt`](Self::adopt), for a process without a handle.
+    pub(crate) fn adopt_bare(&self, pidfd: OwnedFd) {
+        self.order(Order::AdoptBare(pidfd));
+    }
+
+    fn keep(&self) {
+        let mut children: Vec<Arc<Child>> = Vec::new();
+        let mut bare: Vec<OwnedFd> = Vec::new();
+        loop {
+            let orders = core::mem::take(&mut *self.orders.lock());
+            for order in orders {
+                match order {
+                    Order::Run(f) => f(),
+                    Order::Adopt(child) => children.push(child),
+                    Order::AdoptBare(pidfd) => bare.push(pidfd),
+                }
+            }
+            children.retain(|child| !child.has_ended());
+            let is_running = |pidfd: &OwnedFd| {
+                let reaped = crate::sys::process::pidfd_reap(pidfd.as_fd());
+                matches!(reaped, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            };
+            bare.retain(is_running);
+            let pidfds = children.iter().map(|child| child.as_fd()).chain(bare.iter().map(AsFd::as_fd));
+            let mut wanted: Vec<_> = pidfds.map(|pidfd| poll::want(pidfd, libc::POLLIN)).collect();
+            wanted.push(poll::want(self.bell.as_fd(), libc::POLLIN));
+            if let Err(error) = poll::wait(&mut wanted, None)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                log::error!("the thread that starts processes cannot wait: {error}");
+            }
+            epoll::take_signal(&self.bell);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The parent's side of a start: through the zygote, or by an exec of the program.
+//!
+//! One zygote serves all of a process. It is started when it is first needed, and again when it has died:
+//! a start that it took with it has not run anything, and is tried again.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+
+use super::builder::{StartMethod, Stdio};
+use super::channel::{Channel, Message};
+use super::codec;
+use super::error::SpawnError;
+use super::handle::Child;
+use super::keeper::Keeper;
+use super::request::{Hello, News, Request, Role, VARIABLE, Variable};
+use super::{divert, program};
+use crate::runtime::park::Shield;
+use crate::sync::Mutex;
+use crate::sys::process;
+
+/// How often a start is tried when the zygote dies meanwhile.
+const ATTEMPTS: usize = 5;
+
+struct Zygote {
+    /// The process that has started it.
+    owner: u32,
+    pidfd: Option<OwnedFd>,
+    channel: Channel,
+    environment: Vec<Variable>,
+    can_fork: Result<(), String>,
+}
+
+static KEEPER: Mutex<Option<(u32, Arc<Keeper>)>> = Mutex::new(None);
+static ZYGOTE: Mutex<Option<Arc<Zygote>>> = Mutex::new(None);
+
+fn keeper() -> io::Result<Arc<Keeper>> {
+    let own = std::process::id();
+    let mut slot = KEEPER.lock();
+    match &*slot {
+        Some((owner, keeper)) if *owner == own => Ok(Arc::clone(keeper)),
+        _ => {
+            let keeper = Keeper::start()?;
+            // One that a forked process has copied has no thread: nothing of it is to be dropped here.
+            core::mem::forget(slot.replace((own, Arc::clone(&keeper))));
+            Ok(keeper)
+        }
+    }
+}
+
+/// Lets a child whose handle is dropped be taken in when it ends.
+pub(crate) fn detach(child: &Arc<Child>) {
+    match keeper() {
+        Ok(keeper) => keeper.adopt(Arc::clone(child)),
+        Err(error) => log::warn!("process '{}' stays a zombie when it ends: {error}", child.name),
+    }
+}
+
+/// The environment now.
+pub(crate) fn environment() -> Vec<Variable> {
+    let bytes = |text: OsString| text.as_bytes().to_vec();
+    std::env::vars_os().map(|(key, value)| (bytes(key), bytes(value))).collect()
+}
+
+/// A program started anew, and the socket to it.
+struct Fresh {
+    pid: u32,
+    pidfd: OwnedFd,
+    channel: Channel,
+    hello: Hello,
+}
+
+/// Starts this program anew, on the keeper's thread.
+fn start_program(role: Role) -> Result<Fresh, SpawnError> {
+    if !divert::is_prepared() {
+        return Err(SpawnError::Program(
+            "this program was linked without the entry of .init_array that turns it into a child; \
+             do not discard it (a linker script, or --gc-sections without its KEEP)"
+                .to_owned(),
+        ));
+    }
+    let (channel, theirs) = Channel::pair().map_err(SpawnError::kernel("a socket"))?;
+    let number = process::socket_number(theirs.as_fd()).unwrap_or(0);
+    let order = format!("{}:{number}:{}", role.name(), std::process::id());
+    let run = move || {
+        let mut command = Command::new("/proc/self/exe");
+        if let Some(name) = std::env::args_os().next() {
+            command.arg0(name);
+        }
+        command.env(VARIABLE, order).stdin(std::process::Stdio::from(theirs)).spawn()
+    };
+    let keeper = keeper().map_err(SpawnError::kernel("a thread that starts processes"))?;
+    let started = keeper.run(run).and_then(|started| started);
+    let pid = started.map_err(SpawnError::kernel("an exec of /proc/self/exe"))?.id();
+    let pidfd = process::pidfd_open(pid).map_err(SpawnError::kernel("a pidfd"))?;
+    match expect_hello(&channel) {
+        Ok(hello) => Ok(Fresh { pid, pidfd, channel, hello }),
+        Err(error) => {
+            let _ = process::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
+            keeper.adopt_bare(pidfd);
+            Err(error)
+        }
+    }
+}
+
+fn expect_hello(channel: &Channel) -> Result<Hello, SpawnError> {
+    let foreign = |why: &str| {
+        SpawnError::Program(format!(
+            "/proc/self/exe is not this program in its present build ({why}); \
+             a loader or an emulator that runs it stands in between"
+        ))
+    };
+    let (bytes, _) = match channel.recv(None) {
+        Ok(Some(message)) => message,
+        _ => return Err(foreign("it ended without a word")),
+    };
+    let hello: Hello = codec::decode(&bytes, Vec::new()).map_err(|error| foreign(&error.to_string()))?;
+    if hello.fingerprint != program::fingerprint() {
+        return Err(foreign("its build id differs"));
+    }
+    Ok(hello)
+}
+
+/// The zygote; a new one if there is none.
+fn zygote() -> Result<Arc<Zygote>, SpawnError> {
+    let own = std::process::id();
+    let mut slot = ZYGOTE.lock();
+    if let Some(zygote) = slot.as_ref().filter(|zygote| zygote.owner == own) {
+        return Ok(Arc::clone(zygote));
+    }
+    let environment = environment();
+    let Fresh { pidfd, channel, hello, .. } = start_program(Role::Zygote)?;
+    let zygote =
+        Arc::new(Zygote { owner: own, pidfd: Some(pidfd), channel, environment, can_fork: hello.can_fork });
+    *slot = Some(Arc::clone(&zygote));
+    Ok(zygote)
+}
+
+/// Gives a zygote up that does not answer; the next start makes another.
+fn discard(zygote: &Arc<Zygote>) {
+    let mut slot = ZYGOTE.lock();
+    if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, zygote)) {
+        log::warn!("the process that children are forked from has died; another will be started");
+        *slot = None;
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        // It ends when its socket closes, right after this.
+        if self.owner == std::process::id()
+            && let (Some(pidfd), Ok(keeper)) = (self.pidfd.take(), keeper())
+        {
+            keeper.adopt_bare(pidfd);
+        }
+    }
+}
+
+/// Starts the zygote now, so that the first process starts as fast as the others.
+///
+/// # Errors
+/// [`SpawnError`] if it cannot be started.
+///
+/// # Examples
+/// ```
+/// ropewalk::process::prepare()?;
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
+pub fn prepare() -> Result<(), SpawnError> {
+    let _shield = Shield::new();
+    zygote().map(drop)
+}
+
+/// What a process is started with.
+pub(crate) struct Plan {
+    pub(crate) request: Request,
+    pub(crate) method: StartMethod,
+    pub(crate) folder: OwnedFd,
+    /// For stdin, stdout and stderr.
+    pub(crate) stdio: [Stdio; 3],
+    /// First message to the child: the call, and its arguments.
+    pub(crate) first: Message,
+}
+
+/// Why one attempt has failed.
+enum Failed {
+    /// The zygote has died; nothing has run.
+    Zygote,
+    For(SpawnError),
+}
+
+impl From<SpawnError> for Failed {
+    fn from(error: SpawnError) -> Self {
+        Self::For(error)
+    }
+}
+
+/// Starts a process. Not a cancellation point: whoever begins knows the process in the end.
+pub(crate) fn start(plan: &Plan) -> Result<Arc<Child>, SpawnError> {
+    let _shield = Shield::new();
+    for _ in 0..ATTEMPTS {
+        let attempt = match plan.method {
+            StartMethod::Exec => by_exec(plan),
+            StartMethod::Zygote => by_zygote(plan),
+        };
+        match attempt {
+            Ok(child) => return Ok(child),
+            Err(Failed::For(error)) => return Err(error),
+            Err(Failed::Zygote) => {}
+        }
+    }
+    Err(SpawnError::Program(format!("the process that children are forked from has died {ATTEMPTS} times")))
+}
+
+fn by_zygote(plan: &Plan) -> Result<Arc<Child>, Failed> {
+    let zygote = zygote()?;
+    if let Err(why) = &zygote.can_fork {
+        log::debug!("processes are started by an exec: the zygote cannot fork for its parent: {why}");
+        return by_exec(plan);
+    }
+    let mut request = plan.request.clone();
+    if request.environment.is_none() {
+        let now = environment();
+        request.environment = (now != zygote.environment).then_some(now);
+    }
+    let channel = match ask(plan, &request, &zygote.channel) {
+        Ok(channel) => channel,
+        Err(error) if gone(&error) => {
+            discard(&zygote);
+            return Err(Failed::Zygote);
+        }
+        Err(error) => return Err(SpawnError::kernel("a request to the zygote")(error).into()),
+    };
+    send_first(plan, &channel)?;
+    let (pid, pidfd) = loop {
+        let (bytes, mut fds) = match channel.recv(None) {
+            Ok(Some(message)) => message,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                discard(&zygote);
+                return Err(Failed::Zygote);
+            }
+            Ok(None) => continue,
+            Err(error) => return Err(SpawnError::kernel("news of the child")(error).into()),
+        };
+        match codec::decode(&bytes, Vec::new()) {
+            Ok(News::Started(pid)) => {
+                if let Some(pidfd) = fds.pop() {
+                    break (pid, pidfd);
+                }
+            }
+            Ok(News::Failed(number)) => {
+                let error = io::Error::from_raw_os_error(number);
+                return Err(SpawnError::kernel("a fork by the zygote")(error).into());
+            }
+            // Replies come after the child has said that it has started.
+            Ok(News::Reply) | Err(_) => {}
+        }
+    };
+    Ok(Child::new(request.name, pid, pidfd, channel))
+}
+
+fn by_exec(plan: &Plan) -> Result<Arc<Child>, Failed> {
+    let fresh = start_program(Role::Child)?;
+    let channel = match ask(plan, &plan.request, &fresh.channel) {
+        Ok(channel) => {
+            send_first(plan, &channel)?;
+            channel
+        }
+        // It was killed already: its handle will say so.
+        Err(error) if gone(&error) => fresh.channel,
+        Err(error) => {
+            let _ = process::pidfd_signal(fresh.pidfd.as_fd(), libc::SIGKILL);
+            drop(Child::new(plan.request.name.clone(), fresh.pid, fresh.pidfd, fresh.channel));
+            return Err(SpawnError::kernel("a request to the child")(error).into());
+        }
+    };
+    Ok(Child::new(plan.request.name.clone(), fresh.pid, fresh.pidfd, channel))
+}
+
+/// Tells whether the other side of a socket has ended.
+fn gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// Sends a request, and gives the channel to the child that will be.
+fn ask(plan: &Plan, request: &Request, to: &Channel) -> io::Result<Channel> {
+    let (channel, theirs) = Channel::pair()?;
+    let mut request = request.clone();
+    let mut fds: Vec<BorrowedFd<'_>> = vec![theirs.as_fd(), plan.folder.as_fd()];
+    let own = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let own = [own.0.as_fd(), own.1.as_fd(), own.2.as_fd()];
+    for ((given, wanted), own) in request.stdio.iter_mut().zip(&plan.stdio).zip(own) {
+        let fd = match wanted {
+            // A stream that is closed here is `/dev/null` there.
+            Stdio::Inherit => process::closes_on_exec(own.as_raw_fd()).is_ok().then_some(own),
+            Stdio::Null => None,
+            Stdio::Fd(fd) => Some(fd.as_fd()),
+        };
+        *given = fd.is_some();
+        fds.extend(fd);
+    }
+    let bytes = postcard::to_stdvec(&request).map_err(io::Error::other)?;
+    to.send(&bytes, &fds, None)?;
+    Ok(channel)
+}
+
+fn send_first(plan: &Plan, channel: &Channel) -> Result<(), SpawnError> {
+    let (bytes, fds) = &plan.first;
+    let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    match channel.send(bytes, &borrowed, None) {
+        // A child that has been killed already says so by itself.
+        Err(error) if gone(&error) => Ok(()),
+        sent => sent.map(drop).map_err(SpawnError::kernel("the arguments of the process")),
+    }
+}

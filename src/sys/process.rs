@@ -1,0 +1,232 @@
+//! Processes: making, waiting, signalling, and what a child sets up for itself.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
+    match RawFd::try_from(fd) {
+        // SAFETY: the kernel has just made it for this caller.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// What the C library keeps of its first thread where the kernel writes: needed to fork beside it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FirstThread {
+    tid: u64,
+    robust_list: usize,
+    robust_len: usize,
+}
+
+impl FirstThread {
+    /// Asks the kernel where the calling thread's id and list of robust locks are.
+    pub(crate) fn of_caller() -> io::Result<Self> {
+        const PR_GET_TID_ADDRESS: libc::c_int = 40;
+        let mut tid = 0u64;
+        // SAFETY: the kernel writes one pointer there.
+        check(unsafe { libc::prctl(PR_GET_TID_ADDRESS, &raw mut tid, 0, 0, 0) })?;
+        let (mut robust_list, mut robust_len) = (0usize, 0usize);
+        let (list, len) = (&raw mut robust_list, &raw mut robust_len);
+        // SAFETY: the kernel writes one pointer and one length.
+        let got = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, list, len) };
+        if got < 0 || tid == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { tid, robust_list, robust_len })
+    }
+}
+
+/// One of the two sides after a fork.
+#[derive(Debug)]
+pub(crate) enum Forked {
+    /// The caller goes on; the pidfd is the new process's.
+    Caller(u32, OwnedFd),
+    /// The new process.
+    Child,
+}
+
+/// Forks a process that is the caller's sibling: a child of the caller's parent, which waits for it.
+///
+/// # Safety
+/// * The caller is the only thread of its process, and the one that `first` describes.
+pub(crate) unsafe fn fork_sibling(first: FirstThread) -> io::Result<Forked> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: all zeros are arguments without any flag.
+    let mut arguments: libc::clone_args = unsafe { core::mem::zeroed() };
+    // The C library caches the thread's id: the kernel writes the new one there, as for a plain fork.
+    arguments.flags =
+        (libc::CLONE_PARENT | libc::CLONE_PIDFD | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID)
+            .cast_unsigned()
+            .into();
+    arguments.pidfd = (&raw mut pidfd).expose_provenance() as u64;
+    arguments.child_tid = first.tid;
+    let size = core::mem::size_of::<libc::clone_args>();
+    // SAFETY: without shared memory the child has a copy of everything, and with one thread no lock is
+    // held by a thread that it lacks.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size) };
+    match pid {
+        0 => {
+            let (list, len) = (first.robust_list, first.robust_len);
+            // SAFETY: the list that the C library has registered for this thread before.
+            unsafe { libc::syscall(libc::SYS_set_robust_list, list, len) };
+            Ok(Forked::Child)
+        }
+        pid if pid > 0 => Ok(Forked::Caller(u32::try_from(pid).unwrap_or(0), owned(pidfd.into())?)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A descriptor for a process: readable when that has ended.
+pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
+/// Sends a signal; zero sends none and only looks.
+pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let none: *const libc::siginfo_t = core::ptr::null();
+    // SAFETY: null asks for the usual siginfo.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Takes the end of a child in, as `wait` would report it; `WouldBlock` while it runs.
+pub(crate) fn pidfd_reap(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
+    let id = pidfd.as_raw_fd().cast_unsigned();
+    // SAFETY: all zeros is a siginfo.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    // SAFETY: the kernel writes one siginfo.
+    check(unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED | libc::WNOHANG) })?;
+    // SAFETY: that of a child, or zeros.
+    if unsafe { info.si_pid() } == 0 {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    // SAFETY: as above.
+    let status = unsafe { info.si_status() };
+    Ok(match info.si_code {
+        libc::CLD_EXITED => (status & 0xff) << 8,
+        libc::CLD_DUMPED => status | 0x80,
+        _ => status,
+    })
+}
+
+/// The process that gets this one's end reported.
+pub(crate) fn parent() -> u32 {
+    // SAFETY: takes no arguments and cannot fail.
+    unsafe { libc::getppid() }.cast_unsigned()
+}
+
+/// Lets the kernel kill the caller when the thread that has made it ends.
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })
+}
+
+/// Takes [`die_with_parent`] back.
+pub(crate) fn live_on() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) })
+}
+
+/// Names the calling thread for `ps` and the like; what does not fit is cut.
+pub(crate) fn set_name(name: &str) {
+    let mut text = [0u8; 16];
+    for (place, byte) in text[..15].iter_mut().zip(name.bytes().filter(|byte| *byte != 0)) {
+        *place = byte;
+    }
+    // SAFETY: the text ends with a zero.
+    let _ = unsafe { libc::prctl(libc::PR_SET_NAME, text.as_ptr()) };
+}
+
+/// Makes a folder the current one.
+pub(crate) fn change_dir(folder: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: takes a number only.
+    check(unsafe { libc::fchdir(folder.as_raw_fd()) })
+}
+
+/// Opens the current folder, only to come back to it.
+pub(crate) fn current_dir() -> io::Result<OwnedFd> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: the path ends with a zero.
+    owned(unsafe { libc::open(c".".as_ptr(), flags) }.into())
+}
+
+/// Puts a descriptor at a number, where an exec does not close it.
+///
+/// # Safety
+/// * Nobody owns what is at that number now.
+pub(crate) unsafe fn place(fd: BorrowedFd<'_>, at: RawFd) -> io::Result<()> {
+    // SAFETY: the caller's duty.
+    check(unsafe { libc::dup2(fd.as_raw_fd(), at) })
+}
+
+/// Makes the calling process the leader of a process group of its own.
+pub(crate) fn own_group() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::setpgid(0, 0) })
+}
+
+/// Limits a resource of the calling process, softly and hard.
+pub(crate) fn limit(resource: u32, most: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: most as libc::rlim_t, rlim_max: most as libc::rlim_t };
+    // SAFETY: the limit lives through the call. The cast is to the type the C library gives resources.
+    check(unsafe { libc::setrlimit(resource as _, &raw const limit) })
+}
+
+/// Blocks all signals of the calling thread that can be blocked, or none.
+pub(crate) fn block_signals(block: bool) {
+    // SAFETY: all zeros is a set, and is written below.
+    let mut set: libc::sigset_t = unsafe { core::mem::zeroed() };
+    if block {
+        // SAFETY: a set.
+        unsafe { libc::sigfillset(&raw mut set) };
+    } else {
+        // SAFETY: a set.
+        unsafe { libc::sigemptyset(&raw mut set) };
+    }
+    // SAFETY: a set; the old one is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, core::ptr::null_mut()) };
+}
+
+/// Lets a write to a closed pipe fail instead of ending the process, as std does before `main`.
+pub(crate) fn ignore_broken_pipes() {
+    // SAFETY: replaces no handler of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Tells whether an exec would close it; an error if it is not open.
+pub(crate) fn closes_on_exec(fd: RawFd) -> io::Result<bool> {
+    // SAFETY: takes numbers only.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    check(flags)?;
+    Ok(flags & libc::FD_CLOEXEC != 0)
+}
+
+/// Closes a descriptor by number.
+///
+/// # Safety
+/// * Nobody owns it.
+pub(crate) unsafe fn close(fd: RawFd) {
+    // SAFETY: the caller's duty.
+    unsafe { libc::close(fd) };
+}
+
+/// The number of the file behind a descriptor, if it is a socket.
+pub(crate) fn socket_number(fd: BorrowedFd<'_>) -> Option<u64> {
+    // SAFETY: all zeros is a stat.
+    let mut found: libc::stat = unsafe { core::mem::zeroed() };
+    // SAFETY: the kernel writes one stat.
+    let got = unsafe { libc::fstat(fd.as_raw_fd(), &raw mut found) };
+    (got == 0 && found.st_mode & libc::S_IFMT == libc::S_IFSOCK).then_some(found.st_ino)
+}
+
+/// Ends the process at once: no destructors, no handlers.
+pub(crate) fn end(code: i32) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code) }
+}
