@@ -31,6 +31,13 @@ pub fn pin(cpus: &[usize]) {
     assert_eq!(result, 0, "cannot bind to processors {cpus:?}: {}", std::io::Error::last_os_error());
 }
 
+/// Binds the calling thread to one of the processors that it may use: threads of different numbers to
+/// different ones, where there are so many.
+pub fn pin_thread(number: usize) {
+    let processors = processors();
+    pin(&[processors[number % processors.len()]]);
+}
+
 /// The processor time that this process has used, user and system.
 pub fn processor_time() -> Duration {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();

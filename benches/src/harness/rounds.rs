@@ -28,6 +28,8 @@ fn describe(status: ExitStatus) -> String {
         (Some(libc::SIGABRT), _) => "dies: SIGABRT".to_owned(),
         (Some(libc::SIGKILL), _) => "dies: SIGKILL".to_owned(),
         (Some(signal), _) => format!("dies: signal {signal}"),
+        // How a program of Rust ends whose main thread panics.
+        (None, Some(101)) => "panics".to_owned(),
         (None, code) => format!("dies: exit {}", code.unwrap_or(-1)),
     }
 }

@@ -34,8 +34,8 @@ const CROWD: u64 = 1000;
 /// Locks that are taken while kernel calls are counted.
 const COUNTED: u64 = 100_000;
 
-/// What the crowd shares but for the mutex. All stand ready before the first one locks, so starting and
-/// ending are neither timed nor counted.
+/// What the crowd shares but for the mutex. All have started, and waited for the mutex once, before
+/// the course begins: starting and ending are neither timed nor counted.
 struct Course {
     /// Locks of each unit.
     each: u64,
@@ -107,6 +107,9 @@ fn ropewalk_course(each: u64, counted: bool) -> Duration {
         let (shared, course) = (Arc::clone(&shared), Arc::clone(&course));
         ropewalk::spawn(move || {
             let (lock, go) = &*shared;
+            let guard = lock.lock();
+            ropewalk::yield_now();
+            drop(guard);
             if course.is_ready() {
                 course.begins();
                 go.set();
@@ -137,6 +140,9 @@ fn may_course(each: u64, counted: bool) -> Duration {
         let (shared, course) = (Arc::clone(&shared), Arc::clone(&course));
         peers::may_spawn(move || {
             let (lock, go) = &*shared;
+            let guard = lock.lock().expect("nobody panics");
+            may::coroutine::yield_now();
+            drop(guard);
             if course.is_ready() {
                 course.begins();
                 go.fire();
@@ -167,6 +173,9 @@ async fn tokio_course(each: u64, counted: bool) -> Duration {
         let (shared, course) = (Arc::clone(&shared), Arc::clone(&course));
         tokio::spawn(async move {
             let (lock, go) = &*shared;
+            let guard = lock.lock().await;
+            tokio::task::yield_now().await;
+            drop(guard);
             if course.is_ready() {
                 course.begins();
                 go.add_permits(CROWD as usize);

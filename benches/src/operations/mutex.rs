@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use crate::harness::{Contender, Group, Row, Scale, Target, Unit, per_operation};
+use crate::harness::{Contender, Group, Row, Scale, Target, Unit, kernel, per_operation};
 use crate::peers;
 
 pub static GROUPS: &[Group] = &[
@@ -133,12 +133,13 @@ fn free<L: Lock>(scale: Scale) -> Vec<f64> {
     vec![per_operation(scale, batch)]
 }
 
-/// Both threads begin at the same moment, and the time runs from there until the later one is done.
+/// Both threads, each on a processor of its own, begin at the same moment, and the time runs from there until the later one is done.
 fn threads<L: Lock>(scale: Scale) -> Vec<f64> {
     let batch = |count: u64| {
         let (lock, ready) = (L::new(), AtomicU32::new(0));
         let each = count.div_ceil(2);
-        let work = || {
+        let work = |number| {
+            kernel::pin_thread(number);
             // Relaxed: it is only about time.
             ready.fetch_add(1, Ordering::Relaxed);
             while ready.load(Ordering::Relaxed) < 2 {
@@ -151,7 +152,9 @@ fn threads<L: Lock>(scale: Scale) -> Vec<f64> {
             (begin, Instant::now())
         };
         let [one, other] = std::thread::scope(|scope| {
-            [scope.spawn(work), scope.spawn(work)].map(|thread| thread.join().expect("it ends well"))
+            [0, 1]
+                .map(|number| scope.spawn(move || work(number)))
+                .map(|thread| thread.join().expect("it ends well"))
         });
         assert_eq!(lock.increment(), each * 2 + 1);
         one.1.max(other.1) - one.0.min(other.0)

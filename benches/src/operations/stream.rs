@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::harness::{Contender, Group, Row, Scale, Target, Unit, per_operation};
+use crate::harness::{Contender, Group, Row, Scale, Target, Unit, kernel, per_operation};
 use crate::peers;
 
 const CAPACITY: usize = 128;
@@ -156,8 +156,8 @@ fn flume(scale: Scale) -> Vec<f64> {
     vec![per_operation(scale, batch)]
 }
 
-/// Two plain threads, with whatever channel.
-fn threads<S: Send, R>(
+/// Two plain threads, each on a processor of its own, with whatever channel.
+fn threads<S: Send, R: Send>(
     scale: Scale,
     channel: fn(usize) -> (S, R),
     send: fn(&S, u64) -> bool,
@@ -166,11 +166,21 @@ fn threads<S: Send, R>(
     let batch = |count| {
         let (sender, receiver) = channel(CAPACITY);
         std::thread::scope(|scope| {
-            let begin = Instant::now();
-            scope.spawn(move || (0..count).for_each(|n| assert!(send(&sender, n))));
-            let sum: u64 = std::iter::from_fn(|| receive(&receiver)).map(|n| n & 1).sum();
-            assert_eq!(sum, count / 2);
-            begin.elapsed()
+            let send_all = move || {
+                kernel::pin_thread(1);
+                (0..count).for_each(|n| assert!(send(&sender, n)));
+            };
+            let receive_all = move || {
+                kernel::pin_thread(0);
+                // From the first message on: a thread's start is not part of the stream.
+                assert_eq!(receive(&receiver), Some(0));
+                let begin = Instant::now();
+                let sum: u64 = std::iter::from_fn(|| receive(&receiver)).map(|n| n & 1).sum();
+                assert_eq!(sum, count / 2);
+                begin.elapsed()
+            };
+            scope.spawn(send_all);
+            scope.spawn(receive_all).join().expect("it ends well")
         })
     };
     vec![per_operation(scale, batch)]
