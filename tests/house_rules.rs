@@ -33,6 +33,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "channel/case.rs",
     "channel/select.rs",
     "coroutine/overflow.rs",
+    "coroutine/stack/advice.rs",
     "coroutine/stack/arena.rs",
     "coroutine/stack/slot.rs",
     "coroutine/strand.rs",

@@ -19,6 +19,7 @@
 use core::ops::ControlFlow;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
+use std::time::Instant;
 
 use super::park::Claimed;
 use super::timers;
@@ -26,6 +27,9 @@ use super::worker::Worker;
 
 /// Turns of the search before a worker sleeps: some microseconds.
 const SPINS: u32 = 200;
+/// How long a worker sleeps before it takes the memory from stacks that it keeps: long enough that a worker
+/// which is often woken does not do so, short against the time after which somebody looks at its memory.
+const REST: Duration = Duration::from_millis(20);
 
 /// Waits for work. `Break` when the runtime has ended.
 pub(crate) fn wait(worker: &Worker) -> ControlFlow<()> {
@@ -52,13 +56,26 @@ pub(crate) fn wait(worker: &Worker) -> ControlFlow<()> {
         worker.core().sleepers.fetch_sub(1, Ordering::SeqCst);
         return ControlFlow::Continue(());
     }
-    worker.counters.sleeps.add(1);
-    let timeout = timers::until_next(worker);
-    poll(worker, timeout);
+    sleep(worker, timers::until_next(worker));
     worker.sleeping.store(false, Ordering::SeqCst);
     worker.core().sleepers.fetch_sub(1, Ordering::SeqCst);
     worker.core().monitor.note_running();
     ControlFlow::Continue(())
+}
+
+/// Sleeps until an event or for `timeout`. After a rest of `REST` without either, the stacks that
+/// coroutines have left deep are made flat; then it sleeps on.
+fn sleep(worker: &Worker, timeout: Option<Duration>) {
+    worker.counters.sleeps.add(1);
+    if worker.has_deep_stacks() && timeout.is_none_or(|timeout| timeout > REST) {
+        let start = Instant::now();
+        poll(worker, Some(REST));
+        if start.elapsed() >= REST {
+            worker.flatten_stacks();
+        }
+    } else {
+        poll(worker, timeout);
+    }
 }
 
 /// Looks around for a while; true if there is something to do.

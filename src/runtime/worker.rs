@@ -283,6 +283,18 @@ impl Worker {
         self.counters.finished.add(1);
     }
 
+    /// Tells whether stacks it keeps may have memory below their top pages.
+    pub(crate) fn has_deep_stacks(&self) -> bool {
+        // SAFETY: this is the worker's thread, and no other borrow is alive.
+        !unsafe { self.owner() }.stacks.is_flat()
+    }
+
+    /// Gives that memory to the kernel.
+    pub(crate) fn flatten_stacks(&self) {
+        // SAFETY: this is the worker's thread, and no other borrow is alive.
+        unsafe { self.owner() }.stacks.flatten();
+    }
+
     /// Makes a coroutine of this worker ready, at the tail. Called on the worker's thread.
     #[inline]
     pub(crate) fn push_ready(&self, task: NonNull<Task>) {

@@ -26,14 +26,62 @@ pub(crate) unsafe fn release(place: *mut u8, len: usize) {
     let _ = unsafe { libc::munmap(place.cast(), len) };
 }
 
-/// Makes every access to the pages fault, without a mapping of their own (Linux 6.13).
+const MADV_GUARD_INSTALL: libc::c_int = 102;
+
+/// What [`advise`] does to a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Advice {
+    /// Every access to the pages faults, without a mapping of their own (Linux 6.13).
+    Guard = MADV_GUARD_INSTALL as isize,
+    /// The kernel takes the pages back; they read as zeros afterwards.
+    Discard = libc::MADV_DONTNEED as isize,
+}
+
+/// A range of pages, as the kernel takes it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Range(libc::iovec);
+
+impl Range {
+    pub(crate) const EMPTY: Self = Self(libc::iovec { iov_base: core::ptr::null_mut(), iov_len: 0 });
+
+    pub(crate) fn new(place: *mut u8, len: usize) -> Self {
+        Self(libc::iovec { iov_base: place.cast(), iov_len: len })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.iov_len
+    }
+}
+
+/// Gives a range an advice.
 ///
 /// # Safety
-/// * The pages belong to the caller and hold nothing.
-pub(crate) unsafe fn install_guard(place: *mut u8, len: usize) -> io::Result<()> {
-    const MADV_GUARD_INSTALL: libc::c_int = 102;
+/// * The pages belong to the caller and hold nothing that it needs.
+pub(crate) unsafe fn advise(range: Range, advice: Advice) -> io::Result<()> {
     // SAFETY: the caller's duty.
-    check(unsafe { libc::madvise(place.cast(), len, MADV_GUARD_INSTALL) })
+    check(unsafe { libc::madvise(range.0.iov_base, range.0.iov_len, advice as libc::c_int) })
+}
+
+/// Gives many ranges one advice (Linux 6.15), and tells for how many bytes, from the first on.
+///
+/// # Safety
+/// * The pages belong to the caller and hold nothing that it needs.
+pub(crate) unsafe fn advise_many(ranges: &[Range], advice: Advice) -> io::Result<usize> {
+    /// The calling thread's own address space, without a descriptor.
+    const PIDFD_SELF_THREAD: libc::c_int = -10000;
+    // SAFETY: the caller's duty; a `Range` is an iovec.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_process_madvise,
+            PIDFD_SELF_THREAD,
+            ranges.as_ptr(),
+            ranges.len(),
+            advice as libc::c_int,
+            0,
+        )
+    };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
 /// Makes every access to the pages fault, as a mapping of its own.
@@ -43,15 +91,6 @@ pub(crate) unsafe fn install_guard(place: *mut u8, len: usize) -> io::Result<()>
 pub(crate) unsafe fn protect(place: *mut u8, len: usize) -> io::Result<()> {
     // SAFETY: the caller's duty.
     check(unsafe { libc::mprotect(place.cast(), len, libc::PROT_NONE) })
-}
-
-/// Lets the kernel take the pages back; they read as zeros afterwards.
-///
-/// # Safety
-/// * The pages belong to the caller, who needs nothing in them.
-pub(crate) unsafe fn discard(place: *mut u8, len: usize) -> io::Result<()> {
-    // SAFETY: the caller's duty.
-    check(unsafe { libc::madvise(place.cast(), len, libc::MADV_DONTNEED) })
 }
 
 /// Keeps huge pages out of a reservation: one would give a shallow stack 2 MiB.

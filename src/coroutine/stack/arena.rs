@@ -6,20 +6,20 @@
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::io;
-use std::sync::OnceLock;
 
+use super::advice;
 use crate::base::lock::Lock;
 use crate::sys::{memory, valgrind};
 
 /// Sizes are powers of two, from 16 KiB to 1 GiB.
-pub(super) const SMALLEST: u32 = 14;
+const SMALLEST: u32 = 14;
 const LARGEST: u32 = 30;
 pub(super) const CLASSES: usize = (LARGEST - SMALLEST + 1) as usize;
 /// Bytes of the first reservation of a size, doubled with each further one up to the last.
 const FIRST_ARENA: usize = 64 << 20;
 const LAST_ARENA: usize = 8 << 30;
 /// Arenas begin at the address range of a page of page tables, so that a guard page shares it with its stack.
-const ALIGNMENT: usize = 2 << 20;
+pub(super) const ALIGNMENT: usize = 2 << 20;
 const MOST_ARENAS: usize = 4096;
 /// Slot numbers stay below this; bit 29 marks threads in the words that hold an owner.
 const MOST_SLOTS: u32 = 1 << 29;
@@ -66,8 +66,8 @@ impl From<StackError> for io::Error {
     }
 }
 
-/// A free slot.
-#[derive(Debug)]
+/// A slot without a stack on it: guarded, unless it is `bare`.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     pub(super) base: *mut u8,
     pub(super) size: usize,
@@ -77,9 +77,18 @@ pub(super) struct Slot {
 // SAFETY: the right to a piece of memory, which any thread may have.
 unsafe impl Send for Slot {}
 
+impl Slot {
+    /// The class it belongs to.
+    pub(super) fn class(&self) -> usize {
+        (self.size.trailing_zeros() - SMALLEST) as usize
+    }
+}
+
 #[derive(Debug)]
 struct Class {
     free: Vec<Slot>,
+    /// Slots whose guard the kernel has refused, to be tried again.
+    bare: Vec<Slot>,
     /// The part of the newest arena that was never used.
     fresh: *mut u8,
     fresh_slots: usize,
@@ -93,6 +102,7 @@ unsafe impl Send for Class {}
 static POOL: [Lock<Class>; CLASSES] = [const {
     Lock::new(Class {
         free: Vec::new(),
+        bare: Vec::new(),
         fresh: core::ptr::null_mut(),
         fresh_slots: 0,
         fresh_number: 0,
@@ -151,41 +161,66 @@ pub(crate) fn check_size(size: usize) -> Result<usize, StackError> {
     Ok((shift - SMALLEST) as usize)
 }
 
-/// Takes a slot of a class.
+/// Takes one slot of a class.
 pub(super) fn take(class: usize) -> Result<Slot, StackError> {
-    let size = 1usize << (SMALLEST as usize + class);
-    let mut pool = POOL[class].lock();
-    if let Some(slot) = pool.free.pop() {
-        // Relaxed: a figure.
-        OUT.fetch_add(1, Ordering::Relaxed);
-        return Ok(slot);
-    }
-    if pool.fresh_slots == 0 {
-        reserve(&mut pool, size)?;
-    }
-    let slot = Slot { base: pool.fresh, size, number: pool.fresh_number };
-    guard(slot.base)?;
-    // Once, and never taken back: the slot is always one stack or another.
-    valgrind::register_stack(slot.base, slot.base.wrapping_add(size));
-    pool.fresh = slot.base.wrapping_add(size);
-    pool.fresh_slots -= 1;
-    pool.fresh_number += 1;
-    // Relaxed: a figure.
-    OUT.fetch_add(1, Ordering::Relaxed);
-    Ok(slot)
+    let mut one = Vec::with_capacity(1);
+    take_many(class, 1, &mut one)?;
+    Ok(one.pop().expect("a slot, or an error"))
 }
 
-/// Takes a slot back, and gives its pages to the kernel.
-pub(super) fn give(slot: Slot) {
-    let class = (slot.size.trailing_zeros() - SMALLEST) as usize;
-    let (usable, len) = (slot.base.wrapping_add(page_size()), slot.size - page_size());
-    // SAFETY: the slot is owned and nobody runs on it.
-    if let Err(error) = unsafe { memory::discard(usable, len) } {
-        log::warn!("a stack of {len} bytes keeps its memory: {error}");
+/// Takes at least one slot of a class, and at most `most`: all used before, or all new.
+pub(super) fn take_many(class: usize, most: usize, into: &mut Vec<Slot>) -> Result<(), StackError> {
+    let mut pool = POOL[class].lock();
+    let from = into.len();
+    let used = pool.free.len().saturating_sub(most)..;
+    into.extend(pool.free.drain(used));
+    if into.len() == from {
+        pool.cut(class, most, into)?;
+        // The kernel is asked outside of the lock.
+        drop(pool);
+        if let Err((done, error)) = advice::guard(&into[from..]) {
+            POOL[class].lock().bare.extend(into.drain(from + done..));
+            if done == 0 {
+                return Err(StackError::Kernel { what: "no guard page for a stack", error });
+            }
+        }
     }
-    POOL[class].lock().free.push(slot);
     // Relaxed: a figure.
-    OUT.fetch_sub(1, Ordering::Relaxed);
+    OUT.fetch_add(into.len() - from, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Takes slots of a class back, and gives their pages to the kernel.
+pub(super) fn give(slots: &[Slot]) {
+    let Some(first) = slots.first() else { return };
+    advice::discard(slots, 0);
+    POOL[first.class()].lock().free.extend_from_slice(slots);
+    // Relaxed: a figure.
+    OUT.fetch_sub(slots.len(), Ordering::Relaxed);
+}
+
+impl Class {
+    /// Cuts at least one slot off the newest arena, and at most `most`. They have no guard yet.
+    fn cut(&mut self, class: usize, most: usize, into: &mut Vec<Slot>) -> Result<(), StackError> {
+        if !self.bare.is_empty() {
+            let from = self.bare.len().saturating_sub(most);
+            into.extend(self.bare.drain(from..));
+            return Ok(());
+        }
+        let size = 1usize << (SMALLEST as usize + class);
+        if self.fresh_slots == 0 {
+            reserve(self, size)?;
+        }
+        for _ in 0..most.min(self.fresh_slots) {
+            into.push(Slot { base: self.fresh, size, number: self.fresh_number });
+            // Once, and never taken back: the slot is always one stack or another.
+            valgrind::register_stack(self.fresh, self.fresh.wrapping_add(size));
+            self.fresh = self.fresh.wrapping_add(size);
+            self.fresh_slots -= 1;
+            self.fresh_number += 1;
+        }
+        Ok(())
+    }
 }
 
 /// Reserves the next arena of a class; a smaller one if the address space is short.
@@ -226,25 +261,6 @@ fn reserve(pool: &mut Class, size: usize) -> Result<(), StackError> {
     (pool.fresh, pool.fresh_slots, pool.fresh_number) = (base, slots, number);
     pool.next_arena = (len * 2).min(LAST_ARENA);
     Ok(())
-}
-
-/// Makes the lowest page of a slot fault: without a mapping of its own where the kernel can.
-fn guard(base: *mut u8) -> Result<(), StackError> {
-    static LIGHT: OnceLock<bool> = OnceLock::new();
-    let page = page_size();
-    let light = *LIGHT.get_or_init(|| {
-        std::env::var_os("ROPEWALK_GUARD").is_none_or(|value| value != "mprotect")
-            // SAFETY: the page belongs to a slot that is about to be used, and holds nothing.
-            && unsafe { memory::install_guard(base, page) }.is_ok()
-    });
-    let guarded = if light {
-        // SAFETY: as above.
-        unsafe { memory::install_guard(base, page) }
-    } else {
-        // SAFETY: as above.
-        unsafe { memory::protect(base, page) }
-    };
-    guarded.map_err(|error| StackError::Kernel { what: "no guard page for a stack", error })
 }
 
 /// The slot that `address` lies in: its base and size. For the signal handler: no lock, no allocation.

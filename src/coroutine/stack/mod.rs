@@ -9,11 +9,13 @@
 //!
 //! * `slot`: one stack in use, as one word; what its header says.
 //! * `arena`: reservations by size, free slots, guards; shared by all threads, behind a short lock.
-//! * `cache`: what a worker keeps for the next spawn; no lock.
+//! * `advice`: what the kernel is told of slots, many at once.
+//! * `cache`: what a worker keeps for the next spawn, and how deep ones become flat again; no lock.
 //!
 //! A parked coroutine of little depth touches one page of its slot, the one at the top. Addresses of
 //! the tops are spread over 16 colours of 64 bytes, else all of them would fight for one cache set.
 
+mod advice;
 pub(crate) mod arena;
 mod cache;
 mod slot;

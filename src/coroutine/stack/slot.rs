@@ -1,6 +1,7 @@
 //! One stack in use: a slot of an arena, known by the header at its top.
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use super::arena::{self, Slot};
@@ -61,10 +62,16 @@ impl Stack {
         unsafe { self.0.as_ref() }
     }
 
-    fn slot(&self) -> Slot {
+    /// The slot, without the right to it.
+    pub(super) fn slot(&self) -> Slot {
         let header = self.header();
         let base = self.0.as_ptr().wrapping_add(1).cast::<u8>().wrapping_sub(header.size);
         Slot { base, size: header.size, number: header.number }
+    }
+
+    /// Gives the stack up, for its slot.
+    pub(super) fn into_slot(self) -> Slot {
+        ManuallyDrop::new(self).slot()
     }
 
     /// The first byte above the usable part; 64-byte aligned.
@@ -83,6 +90,12 @@ impl Stack {
     #[inline]
     pub(crate) fn size(&self) -> usize {
         self.header().size
+    }
+
+    /// The class of its size.
+    #[inline]
+    pub(super) fn class(&self) -> usize {
+        self.slot().class()
     }
 
     /// The number of the slot: unique among living stacks, 1 .. 2^29.
@@ -111,7 +124,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        arena::give(self.slot());
+        arena::give(&[self.slot()]);
     }
 }
 

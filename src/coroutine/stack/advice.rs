@@ -1,0 +1,105 @@
+//! What the kernel is told of slots: this page faults, these pages are not needed. Many at once where it can.
+//!
+//! For 1,000,000 slots of 256 KiB, guarded and touched once: 2.7 µs each one by one, 2.3 µs in vectors of 8
+//! or more; the rest is the page itself and its share of a page of page tables.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::sync::OnceLock;
+
+use super::arena::{Slot, page_size};
+use crate::sys::memory::{self, Advice, Range};
+
+/// Most slots in one system call, so that a thread is not away for more than some 40 µs.
+pub(super) const MOST: usize = 64;
+
+/// How far a list was worked through, and what ended it.
+pub(super) type Partly = (usize, io::Error);
+
+/// Makes the lowest page of each slot fault. They belong to the caller, and hold nothing.
+pub(super) fn guard(slots: &[Slot]) -> Result<(), Partly> {
+    if is_light(slots) {
+        // SAFETY: the page belongs to a slot that is about to be used, and holds nothing.
+        return unsafe { advise(slots, Advice::Guard, |slot| Range::new(slot.base, page_size())) };
+    }
+    for (done, slot) in slots.iter().enumerate() {
+        // SAFETY: as above.
+        unsafe { memory::protect(slot.base, page_size()) }.map_err(|error| (done, error))?;
+    }
+    Ok(())
+}
+
+/// Whether guards need no mapping of their own: asked of the kernel once, with the first slot.
+fn is_light(slots: &[Slot]) -> bool {
+    static LIGHT: OnceLock<bool> = OnceLock::new();
+    let Some(first) = slots.first() else { return true };
+    *LIGHT.get_or_init(|| {
+        let page = Range::new(first.base, page_size());
+        std::env::var_os("ROPEWALK_GUARD").is_none_or(|value| value != "mprotect")
+            // SAFETY: as in `guard`.
+            && unsafe { memory::advise(page, Advice::Guard) }.is_ok()
+    })
+}
+
+/// Gives the memory of each slot to the kernel, but for `kept` bytes at its top. Nobody runs on them.
+pub(super) fn discard(slots: &[Slot], kept: usize) {
+    let page = page_size();
+    let range = |slot: &Slot| Range::new(slot.base.wrapping_add(page), slot.size - page - kept);
+    // SAFETY: the slots are the caller's, who needs nothing in them below `kept`.
+    if let Err((at, error)) = unsafe { advise(slots, Advice::Discard, range) } {
+        log::warn!("{} free stacks keep their memory: {error}", slots.len() - at);
+    }
+}
+
+/// Gives each slot's range an advice.
+///
+/// # Safety
+/// * As for [`memory::advise`].
+unsafe fn advise(slots: &[Slot], advice: Advice, range: impl Fn(&Slot) -> Range) -> Result<(), Partly> {
+    let mut done = 0;
+    for chunk in slots.chunks(MOST) {
+        let mut ranges = [Range::EMPTY; MOST];
+        for (place, slot) in ranges.iter_mut().zip(chunk) {
+            *place = range(slot);
+        }
+        let ranges = &ranges[..chunk.len()];
+        // SAFETY: the caller's duty.
+        let at_once = unsafe { advise_vector(ranges, advice) };
+        done += at_once;
+        for range in &ranges[at_once..] {
+            // SAFETY: the caller's duty.
+            unsafe { memory::advise(*range, advice) }.map_err(|error| (done, error))?;
+            done += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Tries all ranges in one system call, and tells how many are done, from the first on.
+///
+/// # Safety
+/// * As for [`memory::advise`].
+unsafe fn advise_vector(ranges: &[Range], advice: Advice) -> usize {
+    /// Cleared when the kernel has refused once.
+    static POSSIBLE: AtomicBool = AtomicBool::new(true);
+    // Relaxed: a hint; a call in vain does no harm.
+    if ranges.len() < 2 || !POSSIBLE.load(Ordering::Relaxed) {
+        return 0;
+    }
+    // SAFETY: the caller's duty.
+    match unsafe { memory::advise_many(ranges, advice) } {
+        Ok(mut bytes) => ranges
+            .iter()
+            .take_while(|range| {
+                let whole = bytes >= range.len();
+                bytes = bytes.saturating_sub(range.len());
+                whole
+            })
+            .count(),
+        Err(_) => {
+            // Relaxed: as above.
+            POSSIBLE.store(false, Ordering::Relaxed);
+            0
+        }
+    }
+}
