@@ -167,7 +167,8 @@ fn a_mutex_word_has_one_owner_and_an_unlock_sees_who_waits() {
         if !word.unlock_fast(1) {
             let mut waiting = queue.lock().unwrap();
             woken = std::mem::take(&mut *waiting);
-            word.hand_over(0, false);
+            word.hand_over(0);
+            word.settle();
         }
         let got = locker.join().unwrap();
         // The locker has the mutex, or it waited and was found waiting.

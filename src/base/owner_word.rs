@@ -10,11 +10,12 @@
 //! | nobody | owner | a locker, by CAS | it takes the lock; `CONTENDED` stays as it was |
 //! | owner | owner, `CONTENDED` | a locker, by CAS | it is going to wait |
 //! | owner, not `CONTENDED` | nobody | the owner, by CAS | it unlocks |
-//! | owner, `CONTENDED` | nobody, `CONTENDED` if more wait | the owner, with the wait queue locked | it unlocks and wakes one |
-//! | owner, `CONTENDED` | the waiter as owner | the owner, with the wait queue locked | it hands the lock over |
+//! | owner, `CONTENDED` | nobody, `CONTENDED` | the owner, with the wait queue locked | it unlocks and wakes one |
+//! | owner, `CONTENDED` | the waiter as owner, `CONTENDED` | the owner, with the wait queue locked | it hands the lock over |
+//! | anybody, `CONTENDED` | the same, not `CONTENDED` | anybody, with the wait queue locked | nobody is in the queue |
 //!
-//! Invariant I1: whoever waits has set `CONTENDED` before, and looks again with the queue locked; the
-//! owner clears it with the queue locked only. So no unlock misses a waiter.
+//! Invariant I1: whoever waits has set `CONTENDED` before, and looks again with the queue locked; it is
+//! cleared with the queue locked only, when that is empty. So no unlock misses a waiter.
 #![forbid(unsafe_code)]
 
 use super::atomic::{AtomicU32, Ordering};
@@ -111,9 +112,15 @@ impl OwnerWord {
     }
 
     /// Gives the lock to `heir`, 0 for whoever comes first. Called by the owner with the queue locked.
-    pub fn hand_over(&self, heir: u32, more: bool) {
+    pub fn hand_over(&self, heir: u32) {
         // Release pairs with the Acquire of the next owner.
-        self.0.store(heir | if more { CONTENDED } else { 0 }, Ordering::Release);
+        self.0.store(heir | CONTENDED, Ordering::Release);
+    }
+
+    /// Says that nobody waits. Called with the queue locked, whoever owns the lock.
+    pub fn settle(&self) {
+        // Relaxed: the queue's lock orders it with those who are going to wait.
+        self.0.fetch_and(!CONTENDED, Ordering::Relaxed);
     }
 }
 

@@ -35,6 +35,9 @@ pub(crate) struct Party {
     pub(crate) home: AtomicPtr<Worker>,
     /// How many shields are open: above zero, no cancellation is delivered.
     pub(crate) shields: Cell<u32>,
+    /// At least as many mutexes as have its id as their owner's. A guard that another party drops (carried
+    /// there by a hand-resumed coroutine) stays counted.
+    holds: Cell<usize>,
     /// The deadlines of the `timeout` calls this party is in.
     pub(crate) scopes: Scopes,
 }
@@ -46,6 +49,7 @@ impl Party {
             id: AtomicU32::new(id),
             home: AtomicPtr::new(ptr::null_mut()),
             shields: Cell::new(0),
+            holds: Cell::new(0),
             scopes: Scopes::new(),
         }
     }
@@ -62,6 +66,24 @@ impl Party {
     pub(crate) fn id(&self) -> u32 {
         // Relaxed: written by the owner's thread before anybody can ask.
         self.id.load(Ordering::Relaxed)
+    }
+
+    /// Counts a mutex that it has taken.
+    #[inline]
+    pub(crate) fn holds_one_more(&self) {
+        self.holds.set(self.holds.get().wrapping_add(1));
+    }
+
+    /// Uncounts a mutex that it has given back.
+    #[inline]
+    pub(crate) fn holds_one_less(&self) {
+        self.holds.set(self.holds.get().saturating_sub(1));
+    }
+
+    /// Tells whether nobody waits for a mutex because of it.
+    #[inline]
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.holds.get() == 0
     }
 
     /// Gives a coroutine its id when it is bound to a stack, before it first runs.
@@ -91,7 +113,7 @@ impl ThreadParty {
     }
 }
 
-/// Frees a thread's party, and its id, when the thread ends.
+/// Frees a thread's party, and its id if it holds nothing, when the thread ends.
 struct OwnParty(*mut Party);
 
 impl Drop for OwnParty {
@@ -100,7 +122,10 @@ impl Drop for OwnParty {
         // SAFETY: `make` boxed it, this is the only owner, and a thread that ends waits nowhere,
         // so no list holds a ticket of it.
         let party = unsafe { Box::from_raw(self.0) };
-        THREADS.lock().remove((party.id() & !THREAD) as usize);
+        // A guard in another thread-local that is dropped later still has the id: then nobody gets it again.
+        if party.holds_nothing() {
+            THREADS.lock().remove((party.id() & !THREAD) as usize);
+        }
     }
 }
 
@@ -118,6 +143,13 @@ pub(crate) fn current() -> NonNull<Party> {
 pub(crate) fn with_current<R>(f: impl FnOnce(&Party) -> R) -> R {
     // SAFETY: a party outlives its turn as the current one of its thread.
     f(unsafe { current().as_ref() })
+}
+
+/// The party that calls, for the length of a call that it makes itself.
+#[inline]
+pub(crate) fn current_ref<'a>() -> &'a Party {
+    // SAFETY: a party outlives its turn as the current one of its thread.
+    unsafe { current().as_ref() }
 }
 
 /// Tells whether the calling code runs on a spawned coroutine.

@@ -5,6 +5,7 @@
 //! waits for ever: each owner on it is in the table, so it waits and does not let go, and the last one
 //! waits for a mutex that the caller holds, who is busy looking.
 //!
+//! Whoever holds no mutex itself is not entered: there is no way to it. That is most of those who wait.
 //! A wait that a deadline will end is not entered, and so never part of a cycle. A fuller detector
 //! (other locks, joins, queues) would enter its waits here as well: an edge is a party and what it
 //! waits for, and `owner` the one question a lock has to answer.
@@ -43,7 +44,8 @@ impl Watched {
     /// # Panics
     /// If the wait would close a cycle.
     pub(super) fn enter(mutex: &RawMutex, deadline: Option<Instant>) -> Self {
-        if deadline.is_some() || park::has_deadline() {
+        // Nobody waits for one who holds nothing, so it is on no cycle.
+        if deadline.is_some() || party::current_ref().holds_nothing() || park::has_deadline() {
             return Self(None);
         }
         let id = party::current_id();

@@ -2,9 +2,13 @@
 //!
 //! * lock: one CAS. A locker that finds it held looks again for a moment, and then waits.
 //! * unlock: one CAS. With waiters, the oldest is woken and competes with whoever comes by: that keeps
-//!   the lock busy. One that has waited for a millisecond gets the lock handed over: that keeps it fair.
+//!   the lock busy. One that was woken for nothing a few times gets the lock handed over: that keeps it
+//!   fair, and asks no clock.
 //!
-//! Source of the hand-off after a while: WebKit's `WTF::Lock`.
+//! Whoever is handed the lock finds its own id in the word, and nobody else does: before any other waiter
+//! is claimed, the word says "nobody", and a party that waits cannot take it.
+//!
+//! Source of barging that ends in a hand-off: WebKit's `WTF::Lock`, which goes by the time.
 #![forbid(unsafe_code)]
 
 use core::fmt;
@@ -14,16 +18,18 @@ use std::time::Instant;
 
 use super::deadlock;
 use super::futex::shard;
+use crate::base::backoff::Backoff;
 use crate::base::owner_word::{Found, OwnerWord};
 use crate::runtime::far;
 use crate::runtime::park::{Outcome, Reason, raise_cancelled};
-use crate::runtime::party;
+use crate::runtime::party::{self, Party};
 use crate::runtime::wait_queue::How;
 
-/// Looks at a held lock before waiting.
-const SPINS: u32 = 40;
-/// Waits longer than this are ended by a hand-off.
-const FAIR_AFTER: u64 = 1_000_000;
+/// Looks of a coroutine at a held lock before it waits. Its worker has others to run, and the holder may
+/// be one of them.
+const LOOKS: u32 = 2;
+/// Wakes for nothing, after which a waiter is handed the lock.
+const PATIENCE: u64 = 4;
 
 /// A mutex without a value: [`acquire`](Self::acquire), [`release`](Self::release).
 ///
@@ -82,27 +88,33 @@ impl RawMutex {
     /// If this wait closes a cycle of owners who wait for each other; the message names them all.
     #[inline]
     pub fn acquire(&self) {
-        let id = party::current_id();
-        if !self.0.try_fast(id) {
-            self.acquire_slow(id, None);
+        let own = party::current_ref();
+        if self.0.try_fast(own.id()) {
+            own.holds_one_more();
+        } else {
+            self.acquire_slow(own, None);
         }
     }
 
     /// Takes the mutex if it is free. Never waits.
     #[inline]
     pub fn try_acquire(&self) -> bool {
-        let id = party::current_id();
-        self.0.try_fast(id) || self.0.try_barge(id) == Found::Taken
+        let own = party::current_ref();
+        let taken = self.0.try_fast(own.id()) || self.0.try_barge(own.id()) == Found::Taken;
+        if taken {
+            own.holds_one_more();
+        }
+        taken
     }
 
     /// As [`acquire`](Self::acquire), but waits no longer than `limit`. False if that came first.
     pub fn acquire_timeout(&self, limit: Duration) -> bool {
-        self.try_acquire() || self.acquire_slow(party::current_id(), Some(far::after(limit)))
+        self.try_acquire() || self.acquire_slow(party::current_ref(), Some(far::after(limit)))
     }
 
     /// As [`acquire`](Self::acquire), but waits no longer than until `deadline`. False if that came first.
     pub fn acquire_deadline(&self, deadline: Instant) -> bool {
-        self.try_acquire() || self.acquire_slow(party::current_id(), Some(deadline))
+        self.try_acquire() || self.acquire_slow(party::current_ref(), Some(deadline))
     }
 
     /// Gives the mutex back, and wakes one who waits.
@@ -111,24 +123,36 @@ impl RawMutex {
     /// [`NotOwner`] if the caller does not hold it; nothing is changed then.
     #[inline]
     pub fn release(&self) -> Result<(), NotOwner> {
-        let id = party::current_id();
-        if self.0.unlock_fast(id) {
-            return Ok(());
+        let own = party::current_ref();
+        if !self.0.unlock_fast(own.id()) {
+            let owner = self.0.owner();
+            if owner != own.id() {
+                return Err(NotOwner(owner));
+            }
+            self.unlock_slow();
         }
-        let owner = self.0.owner();
-        if owner != id {
-            return Err(NotOwner(owner));
-        }
-        self.unlock_slow();
+        own.holds_one_less();
         Ok(())
     }
 
     /// Unlocks for a guard, whose holder may have changed its party since.
     #[inline]
     pub(super) fn unlock(&self) {
-        if !self.0.unlock_fast(party::current_id()) {
-            self.unlock_slow();
+        let own = party::current_ref();
+        if self.0.unlock_fast(own.id()) {
+            own.holds_one_less();
+        } else {
+            self.unlock_for(own);
         }
+    }
+
+    #[cold]
+    fn unlock_for(&self, own: &Party) {
+        // Otherwise its party counts it for ever: see `Party::holds`.
+        if self.0.owner() == own.id() {
+            own.holds_one_less();
+        }
+        self.unlock_slow();
     }
 
     /// Tells whether anybody holds it.
@@ -160,12 +184,16 @@ impl RawMutex {
     }
 
     #[cold]
-    fn acquire_slow(&self, id: u32, deadline: Option<Instant>) -> bool {
-        if self.spin(id) {
-            return true;
+    fn acquire_slow(&self, own: &Party, deadline: Option<Instant>) -> bool {
+        let taken = self.spin(own.id()) || self.wait(own.id(), deadline);
+        if taken {
+            own.holds_one_more();
         }
-        let began = Instant::now();
-        let mut front = false;
+        taken
+    }
+
+    fn wait(&self, id: u32, deadline: Option<Instant>) -> bool {
+        let mut lost = 0;
         loop {
             let owner = match self.0.try_barge(id) {
                 Found::Taken => return true,
@@ -176,12 +204,12 @@ impl RawMutex {
                 continue;
             }
             let how =
-                How { reason: Reason::Lock, deadline, key: self.address(), note: since_start(began), front };
+                How { reason: Reason::Lock, deadline, key: self.address(), note: lost, front: lost > 0 };
             let outcome = shard(self.address()).wait_if(how, |(), _| self.0.is_contended());
             drop(watched);
             match outcome {
                 Some(Outcome::Notified) if self.0.owner() == id => return true,
-                Some(Outcome::Notified) => front = true,
+                Some(Outcome::Notified) => lost += 1,
                 None => {}
                 Some(Outcome::TimedOut) => return false,
                 Some(Outcome::Cancelled) => raise_cancelled(),
@@ -191,35 +219,45 @@ impl RawMutex {
 
     /// Looks at the lock for a moment; a holder on another core may be about to let go.
     fn spin(&self, id: u32) -> bool {
-        for _ in 0..SPINS {
+        let mut backoff = Backoff::new();
+        let mut looks = if party::is_coroutine() { LOOKS } else { u32::MAX };
+        loop {
             match self.0.try_barge(id) {
                 Found::Taken => return true,
                 Found::Held { contended: true, .. } => return false,
                 Found::Held { owner, .. } if owner == id => return false,
-                Found::Held { .. } => core::hint::spin_loop(),
+                Found::Held { .. } => {}
+            }
+            looks -= 1;
+            if looks == 0 || !backoff.snooze() {
+                return false;
             }
         }
-        false
     }
 
     #[cold]
     fn unlock_slow(&self) {
-        let (address, own) = (self.address(), self.0.owner());
+        let address = self.address();
         let claimed = shard(address).with(|(), list| {
-            let now = since_start(Instant::now());
-            let mut handed = false;
+            // Once it is free, it is no longer this call's to hand over.
+            let mut free = false;
             let claimed = list.claim(|seen| {
                 if seen.key != address {
                     return false;
                 }
-                // Before the claim, because whoever is claimed may look at the word at once. If the
-                // claim fails, the next one tried sets it anew.
-                handed = now.saturating_sub(seen.note) > FAIR_AFTER;
-                self.0.hand_over(if handed { seen.party } else { own }, true);
+                if !free {
+                    // Before the claim, because whoever is claimed may look at the word at once. If the
+                    // claim of an heir fails, it has given up, and the next one is looked at.
+                    free = seen.note < PATIENCE;
+                    self.0.hand_over(if free { 0 } else { seen.party });
+                }
                 true
             });
-            if claimed.is_none() || !handed {
-                self.0.hand_over(0, list.peek(|seen| seen.key == address).is_some());
+            if claimed.is_none() && !free {
+                self.0.hand_over(0);
+            }
+            if list.peek(|seen| seen.key == address).is_none() {
+                self.0.settle();
             }
             claimed
         });
@@ -227,14 +265,6 @@ impl RawMutex {
             claimed.wake();
         }
     }
-}
-
-/// Nanoseconds since the process first asked.
-fn since_start(at: Instant) -> u64 {
-    use std::sync::OnceLock;
-    static START: OnceLock<Instant> = OnceLock::new();
-    let start = START.get_or_init(Instant::now);
-    u64::try_from(at.saturating_duration_since(*start).as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for RawMutex {
