@@ -125,19 +125,19 @@ macro_rules! __select_go {
         #[allow(unused_mut, reason = "a select of no arms")]
         let mut select = $crate::channel::Select::$new();
         $(let $index = select.$kind($handle);)*
-        match $crate::__select_wait!(select $when) {
-            ::core::option::Option::Some(operation) => {
-                let selected = operation.index();
-                $(if selected == $index {
-                    let $p = $crate::__select_do!(operation $handle $kind $arguments);
-                    $body
-                } else)* {
-                    ::core::mem::forget(operation);
-                    ::core::unreachable!("a select gives an operation that was added to it")
-                }
+        // Not dropped at the end: that would borrow the ends through the body, which may want to replace them.
+        let mut waited = ::core::mem::ManuallyDrop::new($crate::__select_wait!(select $when));
+        if let ::core::option::Option::Some(selected) = waited.as_ref().map(|operation| operation.index()) {
+            #[allow(unused_variables, reason = "a select of no arms")]
+            let operation = waited.take().expect("it was there just now");
+            $(if selected == $index {
+                let $p = $crate::__select_do!(operation $handle $kind $arguments);
+                $body
+            } else)* {
+                ::core::mem::forget(operation);
+                ::core::unreachable!("a select gives an operation that was added to it")
             }
-            ::core::option::Option::None => $default,
-        }
+        } else $default
     }};
 }
 
