@@ -30,11 +30,18 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Ended<T> {
 /// Always.
 #[cold]
 pub(crate) fn raise_kill() -> ! {
+    raise(Box::new(Kill), "a coroutine was cancelled, or dropped while it was suspended")
+}
+
+/// Unwinds the caller with a payload, without a word of the panic hook, if there is unwinding.
+///
+/// # Panics
+/// Always.
+#[cold]
+pub(crate) fn raise(payload: Box<dyn Any + Send>, why: &str) -> ! {
     if cfg!(panic = "abort") {
-        eprintln!(
-            "ropewalk: a coroutine was cancelled, and this program is built with panic = \"abort\": it cannot unwind"
-        );
+        eprintln!("ropewalk: {why}, and this program is built with panic = \"abort\": it cannot unwind");
         std::process::abort();
     }
-    panic::resume_unwind(Box::new(Kill))
+    panic::resume_unwind(payload)
 }

@@ -65,7 +65,10 @@ impl Scopes {
         let now = Instant::now();
         let first = self.with(|entries| entries.iter().find(|entry| entry.deadline <= now).copied());
         match first {
-            Some(entry) => panic::resume_unwind(Box::new(Expired(entry.number))),
+            Some(entry) => unwind::raise(
+                Box::new(Expired(entry.number)),
+                "the code under a `timeout` was not done in time",
+            ),
             None => unwind::raise_kill(),
         }
     }
