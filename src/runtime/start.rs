@@ -1,15 +1,16 @@
 //! The first turn of a coroutine: it gets a stack, an id, and the worker it stays on.
 
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::extra::Extra;
 use super::task::{CANCELLED, STARTED, Task};
 use super::worker::Worker;
+use crate::coroutine::stack::StackError;
 use crate::coroutine::strand::Strand;
 use crate::coroutine::switch::Word;
 
-/// Binds a fresh task to `worker`. False if there is no stack for it now; it is queued again.
+/// Binds a fresh task to `worker`. False if there is no stack for it: then it has ended with an error.
 #[inline]
 pub(crate) fn bind(worker: &Worker, task: NonNull<Task>) -> bool {
     // SAFETY: a task taken from a queue is alive.
@@ -52,20 +53,23 @@ unsafe extern "C" fn entry(arg: *mut (), _: Word, _: usize) {
     unsafe { Task::run(task) };
 }
 
-/// Address space or the kernel's limit on mappings is exhausted: the task stays queued, and starts
-/// when another coroutine has given its stack back. If none ever will, the process cannot go on.
+/// Address space or the kernel's limit on mappings is exhausted: the coroutine ends with an error, which its
+/// joiner gets. It is not kept until a stack comes free: those that have one may wait for this very coroutine.
 #[cold]
-fn no_stack(worker: &Worker, task: NonNull<Task>, error: &crate::coroutine::stack::StackError) -> bool {
-    // SAFETY: this is the worker's thread, and no other borrow is alive.
-    let started = unsafe { worker.owner() }.started.len();
+fn no_stack(worker: &Worker, task: NonNull<Task>, error: &StackError) -> bool {
+    static REFUSED: AtomicU64 = AtomicU64::new(0);
     // SAFETY: a task taken from a queue is alive.
     let header = unsafe { task.as_ref() };
-    log::error!(
-        "coroutine '{}' (#{}) waits for a stack: {error}",
-        header.name().unwrap_or("unnamed"),
-        header.id
-    );
-    assert!(started > 0, "no stack for a coroutine, and none in use that could come free: {error}");
-    worker.core().injector.push([task]);
+    let name = header.name().unwrap_or("unnamed");
+    let why = format!("coroutine '{name}' (#{}) cannot start: {error}", header.id);
+    // Relaxed: a figure for the log, which names the 1st, 2nd, 4th, 8th … and not a hundred thousand.
+    let refused = REFUSED.fetch_add(1, Ordering::Relaxed) + 1;
+    if refused.is_power_of_two() {
+        log::error!("{why} ({refused} so far)");
+    }
+    worker.counters.started.add(1);
+    // SAFETY: it has not started, and came from a queue.
+    unsafe { Task::refuse(task, why) };
+    worker.counters.finished.add(1);
     false
 }

@@ -64,6 +64,7 @@ struct VTable {
     run: unsafe fn(NonNull<Task>),
     take: unsafe fn(NonNull<Task>, *mut ()),
     discard: unsafe fn(NonNull<Task>),
+    refuse: unsafe fn(NonNull<Task>, String),
     free: unsafe fn(NonNull<Task>),
 }
 
@@ -122,6 +123,7 @@ impl TaskRef {
                     run: run::<F, T, H>,
                     take: take::<F, T, H>,
                     discard: discard::<F, T, H>,
+                    refuse: refuse::<F, T, H>,
                     free: free::<F, T, H>,
                 },
                 strand: UnsafeCell::new(MaybeUninit::uninit()),
@@ -235,6 +237,17 @@ impl Task {
         // SAFETY: the caller is the strand of this task.
         unsafe { (vtable.run)(task) }
     }
+
+    /// Ends a task that cannot start: its closure is dropped, and its result is a panic with `why`.
+    ///
+    /// # Safety
+    /// * The task has not started, and the caller has taken it out of its queue.
+    pub(crate) unsafe fn refuse(task: NonNull<Task>, why: String) {
+        // SAFETY: the scheduler's reference is counted, and given up here.
+        let task = unsafe { TaskRef::from_raw(task) };
+        // SAFETY: the caller's duty.
+        unsafe { (task.vtable.refuse)(task.0, why) };
+    }
 }
 
 /// # Safety
@@ -258,13 +271,34 @@ unsafe fn run<F: FnOnce() -> T, T, H: Hook>(task: NonNull<Task>) {
         }
     };
     Extra::drop_locals(&cell.task);
-    let panicked = matches!(result, Err(JoinError::Panicked(_)));
+    // SAFETY: the coroutine alone touches the stage, and borrows nothing of it.
+    unsafe { finish(cell, result) };
+}
+
+/// # Safety
+/// * As for [`Task::refuse`].
+unsafe fn refuse<F, T, H: Hook>(task: NonNull<Task>, why: String) {
+    // SAFETY: the vtable is that of this very cell type, and the caller holds a reference.
+    let cell = unsafe { task.cast::<TaskCell<F, T, H>>().as_ref() };
+    // SAFETY: it has not started, so whoever took it out of its queue alone touches the stage.
+    drop_quietly(mem::replace(unsafe { &mut *cell.stage.get() }, Stage::Empty));
     // SAFETY: as above.
+    unsafe { finish(cell, Err(JoinError::Panicked(Box::new(why)))) };
+}
+
+/// Stores the result and tells whoever waits for it.
+///
+/// # Safety
+/// * The caller alone touches the stage, and borrows nothing of it.
+#[inline]
+unsafe fn finish<F, T, H: Hook>(cell: &TaskCell<F, T, H>, result: Result<T, JoinError>) {
+    let panicked = matches!(result, Err(JoinError::Panicked(_)));
+    // SAFETY: the caller's duty.
     unsafe { *cell.stage.get() = Stage::Done(result) };
     if join::publish(&cell.task) == join::Published::NobodyJoins {
-        // The handle is gone, so this coroutine is the one that may drop its result.
+        // The handle is gone, so whoever has ended the coroutine may drop its result.
         // SAFETY: the join word is DONE and was DETACHED: nobody else reaches the stage.
-        unsafe { discard::<F, T, H>(task) };
+        unsafe { discard::<F, T, H>(NonNull::from(&cell.task)) };
     }
     cell.hook.finished(panicked);
 }

@@ -34,6 +34,23 @@ pub fn runtime(workers: usize) -> Runtime {
     Runtime::builder().workers(workers).name("test").build().expect("a runtime starts")
 }
 
+/// Runs this test program again with one test, as a child; `None` in the child itself.
+pub fn child(test: &str) -> Option<std::process::Output> {
+    child_with(test, |_| ())
+}
+
+/// As [`child`], with settings of its own.
+pub fn child_with(test: &str, set: impl FnOnce(&mut std::process::Command)) -> Option<std::process::Output> {
+    if std::env::var_os("ROPEWALK_CHILD").is_some() {
+        return None;
+    }
+    let program = std::env::current_exe().expect("the test program has a path");
+    let mut command = std::process::Command::new(program);
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env("ROPEWALK_CHILD", "1");
+    set(&mut command);
+    Some(command.output().expect("the test program runs again"))
+}
+
 /// A small generator (xorshift64) whose seed tests print.
 pub struct Random(u64);
 

@@ -46,7 +46,8 @@ impl fmt::Display for StackError {
             ),
             Self::Kernel { what, error } => write!(
                 f,
-                "{what}: {error}; {} stacks are in use (see `ulimit -v` and vm.max_map_count)",
+                "{what}: {error}; {} stacks are in use; raise the limit on mappings (sysctl vm.max_map_count) \
+                 or on address space (ulimit -v), or ask for smaller stacks",
                 stacks_in_use()
             ),
             Self::Numbers => write!(f, "{MOST_SLOTS} stacks exist; there are no numbers for more"),
