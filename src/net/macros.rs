@@ -151,7 +151,9 @@ macro_rules! stream {
         impl std::io::Read for &$name {
             fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
                 let room = Some(buffer.len());
-                self.io.run($crate::io::evented::Direction::Read, room, |mut inner| inner.read(buffer))
+                self.io.run($crate::io::evented::Direction::Read, room, |inner| {
+                    $crate::sys::socket::receive(inner.as_fd(), buffer)
+                })
             }
 
             fn read_vectored(&mut self, buffers: &mut [std::io::IoSliceMut<'_>]) -> std::io::Result<usize> {
@@ -164,7 +166,9 @@ macro_rules! stream {
         impl std::io::Write for &$name {
             fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
                 let room = Some(buffer.len());
-                self.io.run($crate::io::evented::Direction::Write, room, |mut inner| inner.write(buffer))
+                self.io.run($crate::io::evented::Direction::Write, room, |inner| {
+                    $crate::sys::socket::send(inner.as_fd(), buffer)
+                })
             }
 
             fn write_vectored(&mut self, buffers: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {

@@ -53,15 +53,21 @@ impl Reactor {
     /// whose wait an event has ended. Called by the worker that polls.
     pub(crate) fn poll(&self, timeout: Option<Duration>, mut woken: impl FnMut(Claimed)) -> io::Result<()> {
         let mut buffer = [const { MaybeUninit::<Event>::uninit() }; BATCH];
-        for event in epoll::wait(&self.epoll, &mut buffer, timeout)? {
+        let events = epoll::wait(&self.epoll, &mut buffer, timeout)?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        // One hold for all: what is done under it is a store or a CAS a waiter, and a wake of this worker's.
+        let sources = self.sources.lock();
+        for event in events {
             let (events, key) = (event.events.cast_signed(), event.u64);
             // The eventfd is edge-triggered too: each write is an event, and nobody need read it.
             if key == NOTIFY {
                 continue;
             }
-            let found = self.sources.lock().get(key as u32 as usize).cloned();
+            let found = sources.get(key as u32 as usize);
             if let Some((generation, readiness)) = found
-                && u64::from(generation) == key >> 32
+                && u64::from(*generation) == key >> 32
             {
                 readiness.event(events, &mut woken);
             }
@@ -122,7 +128,7 @@ impl Reactor {
             core::mem::take(&mut *sources)
         };
         for (_, (_, readiness)) in sources {
-            readiness.event(libc::EPOLLIN | libc::EPOLLOUT, &mut Claimed::wake);
+            readiness.orphan();
         }
     }
 

@@ -1,20 +1,21 @@
 //! A source: one descriptor in a reactor, and who waits for it to become readable or writable.
 //!
-//! Each direction has a word, `tick << 2 | CLOSED | DRY`:
+//! Each direction has a word, `tick << 3 | WAITED | CLOSED | DRY`:
 //!
 //! | from | to | who | when |
 //! |---|---|---|---|
-//! | any | next tick, not `DRY` | the poller | an event |
-//! | any | next tick, not `DRY`, `CLOSED` | the poller | the peer has hung up: no edge will come again |
+//! | any | next tick, not `DRY`, not `WAITED` | the poller | an event |
+//! | any | the same, `CLOSED` | the poller | the peer has hung up: no edge will come again |
 //! | the word before the call, not `CLOSED` | same tick, `DRY` | a caller, by CAS | the kernel had no more |
+//! | `DRY` | the same, `WAITED` | whoever is going to wait, with the list locked | before it is listed |
 //!
 //! The CAS makes an event that comes between the kernel's answer and the caller's conclusion win. While
 //! the word is `DRY` nobody asks the kernel: a read after a short read waits at once.
 //!
-//! Waiters are listed under a lock and look at the word once more under it; the poller changes the word
-//! first and takes the lock then, so one of the two sees the other.
+//! Waiters set `WAITED` and are listed under one hold of a lock; the poller changes the word first, and takes
+//! the lock only if `WAITED` was set. So either it finds the waiter, or the waiter finds that it is not `DRY`.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -26,7 +27,9 @@ use crate::base::lock::Lock;
 
 const DRY: u32 = 1;
 const CLOSED: u32 = 2;
-const TICK: u32 = 4;
+/// Somebody may be in the list. Set only together with `DRY`.
+const WAITED: u32 = 4;
+const TICK: u32 = 8;
 
 /// A way in which a descriptor can be ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +51,13 @@ struct Lane {
 impl Lane {
     fn event(&self, hung_up: bool, woken: &mut impl FnMut(Claimed)) {
         let sticky = if hung_up { CLOSED } else { 0 };
-        let next = |word: u32| Some((word & !DRY).wrapping_add(TICK) | sticky);
+        let next = |word: u32| Some((word & !(DRY | WAITED)).wrapping_add(TICK) | sticky);
         // Release: pairs with the Acquire of whoever looks; what the kernel has is the kernel's to order.
-        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
+        // Acquire: `WAITED` comes from whoever holds the lock now, or has held it.
+        let before = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
+        if before.is_ok_and(|word| word & WAITED == 0) {
+            return;
+        }
         let mut waiters = self.waiters.lock();
         for waiter in waiters.drain(..) {
             // SAFETY: a waiter takes itself out under this lock before it returns, so it is alive.
@@ -65,9 +72,18 @@ impl Lane {
 #[derive(Debug)]
 pub(crate) struct Readiness {
     lanes: [Lane; 2],
+    /// The reactor has ended; the next wait finds another.
+    orphaned: AtomicBool,
 }
 
 impl Readiness {
+    /// Says that the reactor has ended, and wakes everybody, to find another.
+    pub(super) fn orphan(&self) {
+        // Release: whoever is woken sees it.
+        self.orphaned.store(true, Ordering::Release);
+        self.event(libc::EPOLLIN | libc::EPOLLOUT, &mut Claimed::wake);
+    }
+
     /// Takes in what epoll says, and wakes who waits for it.
     pub(super) fn event(&self, events: i32, woken: &mut impl FnMut(Claimed)) {
         let dead = events & (libc::EPOLLHUP | libc::EPOLLERR) != 0;
@@ -92,7 +108,7 @@ pub(crate) struct Source {
 impl Source {
     pub(super) fn with(reactor: Arc<Reactor>, fd: RawFd) -> io::Result<Self> {
         let lane = || Lane { word: AtomicU32::new(0), waiters: Lock::new(Vec::new()) };
-        let readiness = Arc::new(Readiness { lanes: [lane(), lane()] });
+        let readiness = Arc::new(Readiness { lanes: [lane(), lane()], orphaned: AtomicBool::new(false) });
         let home = settle(reactor, fd, &readiness)?;
         Ok(Self { fd, readiness, home: Lock::new(home) })
     }
@@ -123,8 +139,9 @@ impl Source {
         let lane = &self.readiness.lanes[direction as usize];
         let waiter = {
             let mut waiters = lane.waiters.lock();
-            // Acquire: as in `ready`.
-            if lane.word.load(Ordering::Acquire) & DRY == 0 {
+            let announce = |word: u32| (word & DRY != 0).then_some(word | WAITED);
+            // Release pairs with the Acquire of an event; Acquire on failure: as in `ready`.
+            if lane.word.fetch_update(Ordering::Release, Ordering::Acquire, announce).is_err() {
                 return Ok(true);
             }
             let waiter = Waiter::open();
@@ -154,7 +171,13 @@ impl Source {
 
     /// Moves to a living reactor if this one's runtime has ended.
     fn stay_registered(&self) -> io::Result<()> {
+        // Acquire pairs with the Release in `orphan`.
+        if !self.readiness.orphaned.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let mut home = self.home.lock();
+        // AcqRel: reads what the last `orphan` has written, so that `is_closed` is as new as that.
+        self.readiness.orphaned.swap(false, Ordering::AcqRel);
         if home.0.is_closed() {
             *home = settle(reactor::current(), self.fd, &self.readiness)?;
         }

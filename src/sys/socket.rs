@@ -1,6 +1,7 @@
 //! Sockets that are non-blocking and close-on-exec from the first moment.
 
 use core::mem;
+use core::ptr;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -136,4 +137,26 @@ pub(crate) fn lengthen_backlog(socket: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: takes numbers only; on a socket that listens already it changes the length alone.
     let result = unsafe { libc::listen(socket.as_raw_fd(), libc::c_int::MAX) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Receives what there is, up to the buffer's length.
+///
+/// By the system call itself: libc's `recv` prepares each time for the cancellation of the thread, which
+/// Rust code must not be subjected to anyway.
+#[inline]
+pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let (fd, place, none) = (socket.as_raw_fd(), buffer.as_mut_ptr(), ptr::null_mut::<libc::c_void>());
+    // SAFETY: the buffer lives through the call, and has that length; no address is asked for.
+    let count = unsafe { libc::syscall(libc::SYS_recvfrom, fd, place, buffer.len(), 0, none, none) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Sends as much as there is room for; a peer that is gone is an error, not a signal.
+#[inline]
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let (fd, place, none) = (socket.as_raw_fd(), bytes.as_ptr(), ptr::null::<libc::c_void>());
+    let flags = libc::MSG_NOSIGNAL;
+    // SAFETY: the bytes live through the call; no address is given.
+    let count = unsafe { libc::syscall(libc::SYS_sendto, fd, place, bytes.len(), flags, none, 0) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
