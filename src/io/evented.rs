@@ -7,9 +7,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
-use crate::runtime::far;
 pub(crate) use crate::runtime::source::Direction;
 use crate::runtime::source::Source;
+use crate::runtime::{self, far};
+
+/// Pauses of calls that nothing wakes.
+const FIRST_PAUSE: Duration = Duration::from_micros(100);
+const LAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// A non-blocking descriptor and its source.
 ///
@@ -28,8 +32,18 @@ impl<T: AsFd> Evented<T> {
     /// Registers a descriptor that is non-blocking already.
     pub(crate) fn new(inner: T) -> io::Result<Self> {
         let source = Source::new(inner.as_fd().as_raw_fd())?;
+        Ok(Self::with(source, inner))
+    }
+
+    /// Takes a descriptor over that is non-blocking already; it is registered when it first has to wait.
+    pub(crate) fn adopt(inner: T) -> Self {
+        let source = Source::unsettled(inner.as_fd().as_raw_fd());
+        Self::with(source, inner)
+    }
+
+    fn with(source: Source, inner: T) -> Self {
         let (closed, nonblocking) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { source, inner, closed, nonblocking, timeouts: [AtomicU64::new(0), AtomicU64::new(0)] })
+        Self { source, inner, closed, nonblocking, timeouts: [AtomicU64::new(0), AtomicU64::new(0)] }
     }
 
     /// Runs `call` until it does not want to wait any more. `room` is the length of a stream's buffer: a
@@ -73,13 +87,44 @@ impl<T: AsFd> Evented<T> {
         }
     }
 
+    /// As [`run`](Self::run), for a call that may have to wait for something of which the kernel tells nobody:
+    /// it is tried again after growing pauses. A cancellation point.
+    pub(crate) fn run_paced<R>(
+        &self,
+        direction: Direction,
+        mut call: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let (mut pause, mut deadline) = (FIRST_PAUSE, None);
+        loop {
+            if self.is_closed() {
+                return Err(closed());
+            }
+            match call(&self.inner) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // Relaxed: a setting.
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock
+                        && !self.nonblocking.load(Ordering::Relaxed) => {}
+                other => return other,
+            }
+            if deadline.is_none() {
+                deadline = self.timeout(direction).map(far::after);
+            }
+            let left = deadline.map(|deadline: Instant| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(timed_out(direction));
+            }
+            runtime::sleep(left.map_or(pause, |left| left.min(pause)));
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
     /// Waits until the direction may be ready. A cancellation point.
     pub(crate) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
         if self.source.wait(direction, deadline)? {
             return Ok(());
         }
-        let what = if direction == Direction::Read { "nothing came" } else { "nothing could be sent" };
-        Err(io::Error::new(io::ErrorKind::TimedOut, format!("{what} before the timeout")))
+        Err(timed_out(direction))
     }
 
     /// Says that the kernel has nothing for the direction now; the next wait waits for an event.
@@ -149,6 +194,11 @@ impl Moved for usize {
 }
 
 impl<A, B> Moved for (A, B) {}
+
+fn timed_out(direction: Direction) -> io::Error {
+    let what = if direction == Direction::Read { "nothing came" } else { "nothing could be sent" };
+    io::Error::new(io::ErrorKind::TimedOut, format!("{what} before the timeout"))
+}
 
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the socket was closed while in use, by a call of close()")

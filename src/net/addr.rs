@@ -9,6 +9,15 @@ use crate::thread::spawn_blocking;
 
 /// What a socket can be bound or connected to: as `std::net::ToSocketAddrs`, but a look-up of a name on a
 /// coroutine runs on the pool for blocking calls, so that the worker is free meanwhile.
+///
+/// # Examples
+/// ```
+/// use ropewalk::net::ToSocketAddrs;
+///
+/// assert_eq!("127.0.0.1:80".to_addrs()?, [([127, 0, 0, 1], 80).into()]);
+/// assert!(ropewalk::spawn(|| ("localhost", 80).to_addrs()).join().unwrap()?.iter().all(|at| at.port() == 80));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait ToSocketAddrs {
     /// The addresses.
     ///

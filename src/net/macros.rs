@@ -18,7 +18,8 @@ macro_rules! common {
                 Self::wrap(inner)
             }
 
-            /// Gives the socket back to std, blocking again.
+            /// Gives the socket back to std, blocking again; for all handles to it, as this is the socket's
+            /// own property: give back the last one.
             ///
             /// # Errors
             /// What the kernel says when it is made blocking.
@@ -28,7 +29,8 @@ macro_rules! common {
                 Ok(inner)
             }
 
-            /// Makes another handle to the same socket.
+            /// Makes another handle to the same socket, registered by itself: with timeouts of its own, and
+            /// closed by itself.
             ///
             /// # Errors
             /// What the kernel says.
@@ -36,7 +38,8 @@ macro_rules! common {
                 Self::wrap(self.io.inner.try_clone()?)
             }
 
-            /// Makes calls return `WouldBlock` instead of waiting.
+            /// Makes calls through this handle return `WouldBlock` instead of waiting. For the kernel, the
+            /// socket is non-blocking all the time.
             ///
             /// # Errors
             /// Never; as std has it.
@@ -72,10 +75,27 @@ macro_rules! common {
             }
         }
 
-        impl TryFrom<$std> for $name {
-            type Error = std::io::Error;
-            fn try_from(inner: $std) -> std::io::Result<Self> {
-                Self::from_std(inner)
+        impl std::os::fd::IntoRawFd for $name {
+            fn into_raw_fd(self) -> std::os::fd::RawFd {
+                std::os::fd::OwnedFd::from(self).into_raw_fd()
+            }
+        }
+
+        /// Takes a socket over as [`from_std`](Self::from_std) does, but registers it when it first has to
+        /// wait: what the kernel says then is that wait's error.
+        impl From<$std> for $name {
+            /// # Panics
+            /// If it cannot be made non-blocking: then it is no open socket.
+            fn from(inner: $std) -> Self {
+                inner.set_nonblocking(true).expect("an open socket can be made non-blocking");
+                Self { io: $crate::io::evented::Evented::adopt(inner) }
+            }
+        }
+
+        /// Takes a descriptor over, which has to be such a socket.
+        impl From<std::os::fd::OwnedFd> for $name {
+            fn from(descriptor: std::os::fd::OwnedFd) -> Self {
+                <$std>::from(descriptor).into()
             }
         }
 
@@ -91,7 +111,8 @@ macro_rules! common {
 macro_rules! timeouts {
     ($name:ident) => {
         impl $name {
-            /// Sets how long a receive waits; `None` for ever.
+            /// Sets how long a receive waits through this handle; `None` for ever. Then it is an error of the
+            /// kind `TimedOut`.
             ///
             /// # Errors
             /// `InvalidInput` for a timeout of zero.
@@ -99,7 +120,8 @@ macro_rules! timeouts {
                 self.io.set_timeout($crate::io::evented::Direction::Read, limit)
             }
 
-            /// Sets how long a send waits; `None` for ever.
+            /// Sets how long a send waits through this handle; `None` for ever. Then it is an error of the
+            /// kind `TimedOut`.
             ///
             /// # Errors
             /// `InvalidInput` for a timeout of zero.
@@ -150,6 +172,9 @@ macro_rules! stream {
 
         impl std::io::Read for &$name {
             fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                if buffer.is_empty() {
+                    return Ok(0);
+                }
                 let room = Some(buffer.len());
                 self.io.run($crate::io::evented::Direction::Read, room, |inner| {
                     $crate::sys::socket::receive(inner.as_fd(), buffer)
@@ -165,6 +190,9 @@ macro_rules! stream {
 
         impl std::io::Write for &$name {
             fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+                if buffer.is_empty() {
+                    return Ok(0);
+                }
                 let room = Some(buffer.len());
                 self.io.run($crate::io::evented::Direction::Write, room, |inner| {
                     $crate::sys::socket::send(inner.as_fd(), buffer)

@@ -108,6 +108,18 @@ fn finish_connect(stream: &TcpStream, deadline: Option<Instant>) -> io::Result<(
 }
 
 /// Waits for TCP connections.
+///
+/// # Examples
+/// ```
+/// use ropewalk::net::{TcpListener, TcpStream};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let address = listener.local_addr()?;
+/// let server = ropewalk::spawn(move || listener.incoming().take(3).filter(Result::is_ok).count());
+/// let clients = (0..3).map(|_| TcpStream::connect(address)).collect::<Result<Vec<_>, _>>()?;
+/// assert_eq!((server.join().unwrap(), clients.len()), (3, 3));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct TcpListener {
     io: Evented<net::TcpListener>,
 }

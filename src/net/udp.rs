@@ -34,6 +34,12 @@ pass_on! { UdpSocket:
     broadcast() -> bool, "Tells whether it may send to broadcast addresses.";
     set_ttl(ttl: u32) -> (), "Sets the time to live of packets.";
     ttl() -> u32, "The time to live of packets.";
+    set_multicast_loop_v4(own: bool) -> (), "Lets it receive its own multicasts (IPv4).";
+    multicast_loop_v4() -> bool, "Tells whether it receives its own multicasts (IPv4).";
+    set_multicast_loop_v6(own: bool) -> (), "Lets it receive its own multicasts (IPv6).";
+    multicast_loop_v6() -> bool, "Tells whether it receives its own multicasts (IPv6).";
+    set_multicast_ttl_v4(ttl: u32) -> (), "Sets the time to live of multicasts (IPv4).";
+    multicast_ttl_v4() -> u32, "The time to live of multicasts (IPv4).";
     join_multicast_v4(group: &net::Ipv4Addr, interface: &net::Ipv4Addr) -> (), "Joins a multicast group.";
     leave_multicast_v4(group: &net::Ipv4Addr, interface: &net::Ipv4Addr) -> (), "Leaves a multicast group.";
     join_multicast_v6(group: &net::Ipv6Addr, interface: u32) -> (), "Joins a multicast group.";

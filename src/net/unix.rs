@@ -44,11 +44,22 @@ impl UnixStream {
     /// # Errors
     /// What the kernel says; `InvalidInput` for a path that is too long.
     pub fn connect(path: impl AsRef<Path>) -> io::Result<Self> {
-        let address = RawAddr::unix(path.as_ref())?;
-        let socket = socket::stream(&address)?;
+        Self::connect_raw(&RawAddr::unix(path.as_ref())?)
+    }
+
+    /// As [`connect`](Self::connect), to an address: a path, or a name in Linux's abstract space.
+    ///
+    /// # Errors
+    /// As for `connect`; `InvalidInput` for an address without a name.
+    pub fn connect_addr(address: &SocketAddr) -> io::Result<Self> {
+        Self::connect_raw(&RawAddr::of_unix(address)?)
+    }
+
+    fn connect_raw(address: &RawAddr) -> io::Result<Self> {
+        let socket = socket::stream(address)?;
         let mut pause = Duration::from_micros(100);
         loop {
-            match socket::connect(socket.as_fd(), &address) {
+            match socket::connect(socket.as_fd(), address) {
                 Ok(()) => return Self::wrap(net::UnixStream::from(socket)),
                 // The kernel tells nobody when the queue has room again.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -72,6 +83,21 @@ impl UnixStream {
 }
 
 /// Waits for connections through a Unix socket.
+///
+/// # Examples
+/// ```
+/// use ropewalk::net::{UnixListener, UnixStream};
+/// use std::io::{Read, Write};
+///
+/// let path = std::env::temp_dir().join(format!("ropewalk-doc-{}", std::process::id()));
+/// let listener = UnixListener::bind(&path)?;
+/// let server = ropewalk::spawn(move || listener.accept()?.0.write_all(b"hello"));
+/// let mut text = String::new();
+/// UnixStream::connect(&path)?.read_to_string(&mut text)?;
+/// std::fs::remove_file(&path)?;
+/// assert_eq!((text.as_str(), server.join().unwrap().is_ok()), ("hello", true));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct UnixListener {
     io: Evented<net::UnixListener>,
 }
@@ -87,7 +113,18 @@ impl UnixListener {
     /// # Errors
     /// What the kernel says.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
-        let listener = net::UnixListener::bind(path)?;
+        Self::listen(net::UnixListener::bind(path)?)
+    }
+
+    /// As [`bind`](Self::bind), at an address: a path, or a name in Linux's abstract space.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn bind_addr(address: &SocketAddr) -> io::Result<Self> {
+        Self::listen(net::UnixListener::bind_addr(address)?)
+    }
+
+    fn listen(listener: net::UnixListener) -> io::Result<Self> {
         socket::lengthen_backlog(listener.as_fd())?;
         Self::from_std(listener)
     }
@@ -114,6 +151,18 @@ impl UnixListener {
 }
 
 /// A Unix socket for datagrams. Two coroutines can send and receive at once.
+///
+/// # Examples
+/// ```
+/// use ropewalk::net::UnixDatagram;
+///
+/// let (a, b) = UnixDatagram::pair()?;
+/// a.send(b"one")?;
+/// a.send(b"three")?;
+/// let mut buffer = [0; 16];
+/// assert_eq!((b.recv(&mut buffer)?, b.recv(&mut buffer)?), (3, 5));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct UnixDatagram {
     io: Evented<net::UnixDatagram>,
 }
@@ -133,6 +182,14 @@ impl UnixDatagram {
     /// What the kernel says.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
         Self::from_std(net::UnixDatagram::bind(path)?)
+    }
+
+    /// As [`bind`](Self::bind), to an address: a path, or a name in Linux's abstract space.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn bind_addr(address: &SocketAddr) -> io::Result<Self> {
+        Self::from_std(net::UnixDatagram::bind_addr(address)?)
     }
 
     /// Makes one without a path.
@@ -160,12 +217,31 @@ impl UnixDatagram {
         self.io.inner.connect(path)
     }
 
+    /// As [`connect`](Self::connect), to an address: a path, or a name in Linux's abstract space.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn connect_addr(&self, address: &SocketAddr) -> io::Result<()> {
+        self.io.inner.connect_addr(address)
+    }
+
     /// Sends a datagram to the socket at `path`. A cancellation point if it has to wait.
+    ///
+    /// While the receiver has as much as it may, this looks again every few milliseconds: the kernel tells
+    /// only a sender that is connected.
     ///
     /// # Errors
     /// What the kernel says, and `TimedOut`.
     pub fn send_to(&self, datagram: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
-        self.io.run(Direction::Write, None, |inner| inner.send_to(datagram, path.as_ref()))
+        self.io.run_paced(Direction::Write, |inner| inner.send_to(datagram, path.as_ref()))
+    }
+
+    /// As [`send_to`](Self::send_to), to an address: a path, or a name in Linux's abstract space.
+    ///
+    /// # Errors
+    /// What the kernel says, and `TimedOut`.
+    pub fn send_to_addr(&self, datagram: &[u8], address: &SocketAddr) -> io::Result<usize> {
+        self.io.run_paced(Direction::Write, |inner| inner.send_to_addr(datagram, address))
     }
 
     /// Receives a datagram, and tells who sent it. A cancellation point if it has to wait.

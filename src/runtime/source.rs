@@ -72,7 +72,7 @@ impl Lane {
 #[derive(Debug)]
 pub(crate) struct Readiness {
     lanes: [Lane; 2],
-    /// The reactor has ended; the next wait finds another.
+    /// There is no reactor, or it has ended; the next wait finds one.
     orphaned: AtomicBool,
 }
 
@@ -102,15 +102,24 @@ impl Readiness {
 pub(crate) struct Source {
     fd: RawFd,
     readiness: Arc<Readiness>,
-    home: Lock<(Arc<Reactor>, u32)>,
+    /// `None` until the first wait of one that was made without a reactor.
+    home: Lock<Option<(Arc<Reactor>, u32)>>,
 }
 
 impl Source {
     pub(super) fn with(reactor: Arc<Reactor>, fd: RawFd) -> io::Result<Self> {
+        let source = Self::unsettled(fd);
+        *source.home.lock() = Some(settle(reactor, fd, &source.readiness)?);
+        // Relaxed: nobody else has it yet.
+        source.readiness.orphaned.store(false, Ordering::Relaxed);
+        Ok(source)
+    }
+
+    /// A source that finds its reactor at its first wait.
+    pub(crate) fn unsettled(fd: RawFd) -> Self {
         let lane = || Lane { word: AtomicU32::new(0), waiters: Lock::new(Vec::new()) };
-        let readiness = Arc::new(Readiness { lanes: [lane(), lane()], orphaned: AtomicBool::new(false) });
-        let home = settle(reactor, fd, &readiness)?;
-        Ok(Self { fd, readiness, home: Lock::new(home) })
+        let readiness = Arc::new(Readiness { lanes: [lane(), lane()], orphaned: AtomicBool::new(true) });
+        Self { fd, readiness, home: Lock::new(None) }
     }
 
     /// The word before a system call, or `None` if the kernel is known to have nothing.
@@ -178,8 +187,15 @@ impl Source {
         let mut home = self.home.lock();
         // AcqRel: reads what the last `orphan` has written, so that `is_closed` is as new as that.
         self.readiness.orphaned.swap(false, Ordering::AcqRel);
-        if home.0.is_closed() {
-            *home = settle(reactor::current(), self.fd, &self.readiness)?;
+        if home.as_ref().is_none_or(|home| home.0.is_closed()) {
+            match settle(reactor::current(), self.fd, &self.readiness) {
+                Ok(settled) => *home = Some(settled),
+                Err(error) => {
+                    // Release: as in `orphan`.
+                    self.readiness.orphaned.store(true, Ordering::Release);
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }
@@ -233,7 +249,8 @@ fn settle(
 
 impl Drop for Source {
     fn drop(&mut self) {
-        let home = self.home.lock();
-        home.0.deregister(self.fd, home.1);
+        if let Some((reactor, key)) = &*self.home.lock() {
+            reactor.deregister(self.fd, *key);
+        }
     }
 }

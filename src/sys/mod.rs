@@ -4,9 +4,9 @@ pub(crate) mod epoll;
 pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod memory;
+pub(crate) mod message;
 #[cfg(all(not(loom), target_pointer_width = "64"))]
 pub(crate) mod objects;
-pub(crate) mod message;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod signal;

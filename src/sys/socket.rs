@@ -5,6 +5,7 @@ use core::ptr;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -75,6 +76,28 @@ impl RawAddr {
         Ok(Self::with(raw, len))
     }
 
+    /// From the address of a Unix socket: a path, or a name in the abstract space.
+    pub(crate) fn of_unix(address: &std::os::unix::net::SocketAddr) -> io::Result<Self> {
+        if let Some(path) = address.as_pathname() {
+            return Self::unix(path);
+        }
+        // SAFETY: all zeros is an address of no family.
+        let mut raw: libc::sockaddr_un = unsafe { mem::zeroed() };
+        raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        let name = address.as_abstract_name().filter(|name| name.len() < raw.sun_path.len());
+        let Some(name) = name else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a Unix address without a name leads nowhere",
+            ));
+        };
+        // The name follows a zero.
+        for (place, byte) in raw.sun_path[1..].iter_mut().zip(name) {
+            *place = byte.cast_signed();
+        }
+        Ok(Self::with(raw, mem::offset_of!(libc::sockaddr_un, sun_path) + 1 + name.len()))
+    }
+
     /// The internet address, if it is one.
     pub(crate) fn to_inet(&self) -> Option<SocketAddr> {
         match libc::c_int::from(self.storage.ss_family) {
@@ -139,7 +162,7 @@ pub(crate) fn lengthen_backlog(socket: BorrowedFd<'_>) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Receives what there is, up to the buffer's length.
+/// Receives what there is, up to the buffer's length; never waits, whatever the socket's mode.
 ///
 /// By the system call itself: libc's `recv` prepares each time for the cancellation of the thread, which
 /// Rust code must not be subjected to anyway.
@@ -147,15 +170,16 @@ pub(crate) fn lengthen_backlog(socket: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     let (fd, place, none) = (socket.as_raw_fd(), buffer.as_mut_ptr(), ptr::null_mut::<libc::c_void>());
     // SAFETY: the buffer lives through the call, and has that length; no address is asked for.
-    let count = unsafe { libc::syscall(libc::SYS_recvfrom, fd, place, buffer.len(), 0, none, none) };
+    let count =
+        unsafe { libc::syscall(libc::SYS_recvfrom, fd, place, buffer.len(), libc::MSG_DONTWAIT, none, none) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
-/// Sends as much as there is room for; a peer that is gone is an error, not a signal.
+/// Sends as much as there is room for; never waits, whatever the socket's mode. A peer that is gone is an error, not a signal.
 #[inline]
 pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     let (fd, place, none) = (socket.as_raw_fd(), bytes.as_ptr(), ptr::null::<libc::c_void>());
-    let flags = libc::MSG_NOSIGNAL;
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
     // SAFETY: the bytes live through the call; no address is given.
     let count = unsafe { libc::syscall(libc::SYS_sendto, fd, place, bytes.len(), flags, none, 0) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
