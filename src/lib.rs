@@ -25,6 +25,8 @@ pub mod queue;
 #[cfg(not(loom))]
 pub mod runtime;
 #[cfg(not(loom))]
+pub mod shm;
+#[cfg(not(loom))]
 pub mod sync;
 #[cfg(not(loom))]
 pub mod thread;

@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers from the lowest; those of one row may use each other.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["base", "sys"],
     &["trace"],
     &["coroutine"],
     &["runtime"],
     &["sync", "queue", "channel", "time"],
     &["io"],
+    &["shm"],
     &["process", "thread"],
     &["net"],
 ];
@@ -70,6 +71,15 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "runtime/fresh.rs",
     "runtime/worker.rs",
     "runtime/multi_wait.rs",
+    "process/queue/body.rs",
+    "process/queue/get.rs",
+    "process/queue/put.rs",
+    "process/queue/record.rs",
+    "shm/array.rs",
+    "shm/listener.rs",
+    "shm/object.rs",
+    "shm/pod.rs",
+    "shm/region.rs",
     "sync/deadlock.rs",
     "sync/mutex.rs",
     "sync/once.rs",
@@ -83,6 +93,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "sys/message.rs",
     "sys/poll.rs",
     "sys/process.rs",
+    "sys/shared.rs",
     "sys/signal.rs",
     "sys/socket.rs",
     "sys/thread.rs",

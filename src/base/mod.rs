@@ -13,6 +13,8 @@ pub(crate) mod cfi;
 #[doc(hidden)]
 pub mod deque;
 #[doc(hidden)]
+pub mod event_word;
+#[doc(hidden)]
 pub mod list;
 #[cfg(not(loom))]
 pub(crate) mod lock;
@@ -20,6 +22,8 @@ pub(crate) mod lock;
 pub mod owner_word;
 #[doc(hidden)]
 pub mod ring;
+#[doc(hidden)]
+pub mod robust_word;
 #[doc(hidden)]
 pub mod ticket;
 #[cfg(not(loom))]

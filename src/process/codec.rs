@@ -17,6 +17,20 @@ pub struct EncodeError {
     cause: String,
 }
 
+impl EncodeError {
+    /// A `T` cannot travel.
+    pub(crate) fn new<T: ?Sized>(cause: &str) -> Self {
+        Self { what: type_name::<T>(), cause: cause.to_owned() }
+    }
+}
+
+impl DecodeError {
+    /// What came is not a `T`.
+    pub(crate) fn new<T: ?Sized>(cause: &str) -> Self {
+        Self { what: type_name::<T>().to_owned(), cause: cause.to_owned() }
+    }
+}
+
 impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a value of type {} cannot be encoded for another process: {}", self.what, self.cause)

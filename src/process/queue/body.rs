@@ -1,0 +1,214 @@
+//! The queue's memory, and how it is put right after a death.
+//!
+//! ```text
+//! ring:   …│ free │ head ▶ record │ record │ record ◀ tail │ free │…        mapped twice, so that no record is cut
+//! record: │ length u32 │ kind u32 │ bytes, padded to 8 │
+//! ```
+//!
+//! | words | written by |
+//! |---|---|
+//! | `tail`, `puts`, `head_seen`, `closed` | the holder of the putters' lock |
+//! | `head`, `tail_seen`, `journal_*`, `tallies[_].taken` | the holder of the getters' lock |
+//! | `tallies[m].done` | member `m`; the holder of the getters' lock, once `m` is gone |
+//!
+//! Invariants:
+//! * Q1: what lies between `head` and `tail` are whole records; what lies outside is nobody's.
+//! * Q2: a message is put by one store, of `tail`, and got by one store, of `head`. Who is killed before it
+//!   has done nothing; who is killed after it has done all that others need. So a putter's death needs no
+//!   repair: bytes that it was writing lie outside (Q1), and the next one writes over them.
+//! * Q3: `head` and `tail` move on only, so an old value of the other side's (`head_seen`, `tail_seen`) shows
+//!   less room, or fewer messages, than there are.
+//! * Q4: `tallies[m].taken` counts the messages that `m` got. It is written after `head`; a journal written
+//!   before `head` tells the next holder of the lock whether it is still to be written.
+//! * Q5: all messages that were put = `tail`'s number, of which `puts` knows the upper bits.
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::cursor::Cursor;
+use crate::base::event_word::EventWord;
+use crate::base::robust_word::RobustWord;
+use crate::shm::object::{Body as SharedBody, MEMBERS};
+
+/// Numbers of the events.
+pub(super) const PUT_LOCK: usize = 0;
+pub(super) const GET_LOCK: usize = 1;
+pub(super) const FILLED: usize = 2;
+pub(super) const ROOM: usize = 3;
+pub(super) const TASKS: usize = 4;
+
+/// An event on cache lines of its own.
+#[repr(C, align(128))]
+#[derive(Debug)]
+pub(super) struct Padded(EventWord);
+
+/// What the putters write, under their lock.
+#[repr(C, align(128))]
+#[derive(Debug)]
+pub(super) struct Putters {
+    pub(super) lock: RobustWord,
+    pub(super) tail: AtomicU64,
+    pub(super) puts: AtomicU64,
+    pub(super) head_seen: AtomicU64,
+    pub(super) closed: AtomicU32,
+}
+
+/// What the getters write, under their lock.
+#[repr(C, align(128))]
+#[derive(Debug)]
+pub(super) struct Getters {
+    pub(super) lock: RobustWord,
+    pub(super) head: AtomicU64,
+    pub(super) tail_seen: AtomicU64,
+    /// The getter's slot plus one, while `head` and its tally are not both written; zero otherwise.
+    journal_slot: AtomicU64,
+    journal_head: AtomicU64,
+    journal_taken: AtomicU64,
+}
+
+/// What one member got, and has said to be done.
+#[repr(C)]
+#[derive(Debug)]
+pub(super) struct Tally {
+    taken: AtomicU64,
+    done: AtomicU64,
+}
+
+#[repr(C)]
+#[derive(Debug)]
+pub(super) struct Body {
+    /// Written once, before anybody else sees it.
+    pub(super) capacity: AtomicU64,
+    /// Slots at and above this were never used.
+    slots: AtomicU64,
+    pub(super) putters: Putters,
+    pub(super) getters: Getters,
+    events: [Padded; 5],
+    tallies: [Tally; MEMBERS],
+}
+
+// SAFETY: `repr(C)`, atomics only, for which any bytes are a value; aligned to 128.
+unsafe impl SharedBody for Body {
+    const KIND: u32 = 1;
+    const EVENTS: usize = 5;
+
+    fn event(&self, index: usize) -> &EventWord {
+        &self.events[index].0
+    }
+
+    fn orphan(&self, dead: u64) {
+        self.putters.lock.orphan(dead);
+        self.getters.lock.orphan(dead);
+    }
+}
+
+impl Body {
+    pub(super) fn tail(&self) -> Cursor {
+        // Acquire pairs with the Release in `put`: the record is written before.
+        Cursor(self.putters.tail.load(Ordering::Acquire))
+    }
+
+    pub(super) fn head(&self) -> Cursor {
+        // Acquire pairs with the Release in `advance_head`: the record is read before it is given up.
+        Cursor(self.getters.head.load(Ordering::Acquire))
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        // Acquire pairs with the Release in `close`: all that was put before is there.
+        self.putters.closed.load(Ordering::Acquire) != 0
+    }
+
+    /// How many messages are there; exact when nobody is putting or getting.
+    pub(super) fn len(&self) -> u64 {
+        // The head first: it never overtakes the tail.
+        let head = self.head();
+        self.tail().messages_since(head)
+    }
+
+    /// How many messages were ever put.
+    fn total(&self) -> u64 {
+        // Acquire: the tail is not older than the number (Q5).
+        let known = self.putters.puts.load(Ordering::Acquire);
+        self.tail().total(known)
+    }
+
+    /// Publishes a record of that many units. By the holder of the putters' lock.
+    #[inline]
+    pub(super) fn advance_tail(&self, tail: Cursor, units: u64) {
+        let next = tail.after(units);
+        // Relaxed: only holders of the lock write it.
+        let known = self.putters.puts.load(Ordering::Relaxed);
+        // Release pairs with the Acquire in `tail`. THE store that puts the message (Q2).
+        self.putters.tail.store(next.0, Ordering::Release);
+        // Release: not before the tail (Q5).
+        self.putters.puts.store(next.total(known), Ordering::Release);
+    }
+
+    /// Gives up the record at the head, for the member in `slot`. By the holder of the getters' lock.
+    #[inline]
+    pub(super) fn advance_head(&self, slot: usize, head: Cursor, units: u64) {
+        let getters = &self.getters;
+        let tally = &self.tallies[slot].taken;
+        // Relaxed: only holders of the lock write it.
+        let taken = tally.load(Ordering::Relaxed);
+        // Release throughout: a death leaves these stores done up to one of them, in this order.
+        getters.journal_head.store(head.0, Ordering::Release);
+        getters.journal_taken.store(taken, Ordering::Release);
+        getters.journal_slot.store(slot as u64 + 1, Ordering::Release);
+        // Release pairs with the Acquire in `head`. THE store that gets the message (Q2).
+        getters.head.store(head.after(units).0, Ordering::Release);
+        tally.store(taken.wrapping_add(1), Ordering::Release);
+        getters.journal_slot.store(0, Ordering::Release);
+    }
+
+    /// Finishes what a killed holder of the getters' lock has begun. By the one who has inherited the lock.
+    pub(super) fn repair(&self) {
+        // Relaxed: the lock orders it after the death.
+        let getters = &self.getters;
+        let slot = getters.journal_slot.load(Ordering::Relaxed);
+        if let Some(tally) = slot.checked_sub(1).and_then(|slot| self.tallies.get(slot as usize))
+            && getters.head.load(Ordering::Relaxed) != getters.journal_head.load(Ordering::Relaxed)
+        {
+            // The same again if this repair is cut short as well.
+            let taken = getters.journal_taken.load(Ordering::Relaxed).wrapping_add(1);
+            tally.taken.store(taken, Ordering::Release);
+        }
+        getters.journal_slot.store(0, Ordering::Release);
+    }
+
+    /// Counts what the former members of `slot` have left undone as done. By the holder of the getters' lock.
+    pub(super) fn settle(&self, slot: usize) {
+        let tally = &self.tallies[slot];
+        // Relaxed: written under this lock, or by a member who is gone.
+        let taken = tally.taken.load(Ordering::Relaxed);
+        if tally.done.load(Ordering::Relaxed) < taken {
+            tally.done.store(taken, Ordering::Release);
+        }
+    }
+
+    /// Says that the member in `slot` begins.
+    pub(super) fn use_slot(&self, slot: usize) {
+        // Release: pairs with the Acquire in `slots`.
+        self.slots.fetch_max(slot as u64 + 1, Ordering::Release);
+    }
+
+    /// How many slots were ever used.
+    pub(super) fn slots(&self) -> usize {
+        // Acquire pairs with the Release in `use_slot`.
+        (self.slots.load(Ordering::Acquire) as usize).min(MEMBERS)
+    }
+
+    /// Says that the member in `slot` has worked on one message.
+    pub(super) fn done(&self, slot: usize) {
+        // Release: pairs with the Acquire in `unfinished`: the work comes before.
+        self.tallies[slot].done.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many messages were put and not yet said to be done, or settled.
+    pub(super) fn unfinished(&self) -> u64 {
+        // Acquire pairs with the Releases of `done` and `settle`.
+        let done = |tally: &Tally| tally.done.load(Ordering::Acquire);
+        let done = self.tallies[..self.slots()].iter().map(done).fold(0u64, u64::wrapping_add);
+        let left = self.total().wrapping_sub(done);
+        // More done than put: a task was said to be done twice; see `task_done`.
+        if left.cast_signed() < 0 { 0 } else { left }
+    }
+}

@@ -1,0 +1,136 @@
+//! A queue of bytes: the shared object, and how long to wait.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::body::Body;
+use super::cursor::{MOST_BYTES, MOST_MESSAGES};
+use crate::base::event_word::EventWord;
+use crate::base::robust_word::RobustWord;
+use crate::runtime;
+use crate::shm::lock::Held;
+use crate::shm::object::{Body as _, Object};
+use crate::sys::shared;
+
+/// Looks again before sleeping, on a plain thread: some microseconds, less than a wake from another process
+/// costs.
+const SPINS: u32 = 200;
+/// How long what never waits waits for a lock that is held for the length of one copy: longer only if its
+/// holder is stopped.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long an operation may wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Limit {
+    /// Not for a message or for room.
+    Try,
+    /// Until then, or for ever.
+    Until(Option<Instant>),
+}
+
+impl Limit {
+    #[inline]
+    pub(super) fn is_try(self) -> bool {
+        matches!(self, Self::Try)
+    }
+
+    #[inline]
+    pub(super) fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Try => None,
+            Self::Until(deadline) => deadline,
+        }
+    }
+
+    /// Until when to wait for a lock.
+    fn for_lock(self) -> Option<Instant> {
+        match self {
+            Self::Try => Some(Instant::now() + PATIENCE),
+            Self::Until(deadline) => deadline,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) object: Arc<Object<Body>>,
+    /// Messages; checked once, when the queue was mapped.
+    pub(super) capacity: usize,
+}
+
+impl Core {
+    pub(super) fn create(capacity: usize, bytes: usize) -> io::Result<Self> {
+        let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
+        if capacity == 0 || capacity > MOST_MESSAGES {
+            let text = format!("a queue holds 1 to {MOST_MESSAGES} messages, not {capacity}");
+            return Err(invalid(text));
+        }
+        if bytes > MOST_BYTES {
+            return Err(invalid(format!("a queue's ring has at most {MOST_BYTES} bytes, not {bytes}")));
+        }
+        let ring = bytes.max(shared::page_len()).next_power_of_two();
+        let begin = |body: &Body| body.capacity.store(capacity as u64, Ordering::Relaxed);
+        Self::with(Object::create(ring, begin)?)
+    }
+
+    /// Maps the queue that a descriptor is of.
+    pub(super) fn open(file: OwnedFd) -> io::Result<Self> {
+        Self::with(Object::open(file)?)
+    }
+
+    fn with(object: Arc<Object<Body>>) -> io::Result<Self> {
+        // Relaxed: written before anybody else could see it.
+        let capacity = object.body().capacity.load(Ordering::Relaxed) as usize;
+        let ring = object.ring_len();
+        if capacity == 0 || capacity > MOST_MESSAGES || !ring.is_power_of_two() || ring > MOST_BYTES {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the queue's memory is damaged"));
+        }
+        let core = Self { object, capacity };
+        core.begin();
+        Ok(core)
+    }
+
+    /// One of the two locks.
+    #[inline]
+    pub(super) fn lock<'a>(
+        &'a self,
+        word: &'a RobustWord,
+        event: usize,
+        limit: Limit,
+    ) -> Option<Held<'a, Body>> {
+        match self.object.try_lock(word, event) {
+            None => self.object.lock(word, event, limit.for_lock()),
+            held => held,
+        }
+    }
+
+    #[inline]
+    pub(super) fn event(&self, index: usize) -> &EventWord {
+        self.object.body().event(index)
+    }
+
+    /// How many messages are there.
+    pub(super) fn len(&self) -> usize {
+        // What is shared may be damaged: not more than there can be.
+        (self.object.body().len() as usize).min(self.capacity)
+    }
+
+    /// Gives another process a moment. A coroutine has others to run on its worker.
+    #[inline]
+    pub(super) fn spin(&self, ready: impl Fn() -> bool) {
+        if runtime::is_coroutine() {
+            return;
+        }
+        for _ in 0..SPINS {
+            if ready() {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+    }
+}

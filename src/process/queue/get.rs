@@ -1,0 +1,136 @@
+//! Getting bytes: lock, look for a record, copy, give it up; or wait for one.
+
+use core::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::body::{Body, FILLED, GET_LOCK, ROOM, TASKS};
+use super::core::{Core, Limit};
+use super::cursor::Cursor;
+use super::record;
+use crate::shm::event::{notify_all, notify_one};
+use crate::shm::lock::Held;
+use crate::shm::pod::Pod;
+
+/// Why no bytes were got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotGot {
+    Empty,
+    Closed,
+    /// The memory does not hold what the protocol leaves there.
+    Damaged,
+    /// The record, which is gone now, is not made of whole values: its length, and its kind.
+    Misfit(usize),
+}
+
+impl Core {
+    /// Gets a record behind what is in `into`, and tells its kind. A cancellation point if it has to wait.
+    #[inline]
+    pub(super) fn get<P: Pod>(&self, into: &mut Vec<P>, limit: Limit) -> Result<u32, NotGot> {
+        match self.try_get(into, limit) {
+            Err(NotGot::Empty) if !limit.is_try() => self.get_slow(into, limit.deadline()),
+            other => other,
+        }
+    }
+
+    #[cold]
+    fn get_slow<P: Pod>(&self, into: &mut Vec<P>, deadline: Option<Instant>) -> Result<u32, NotGot> {
+        let body = self.object.body();
+        self.spin(|| body.len() > 0);
+        let mut in_time = true;
+        loop {
+            match self.try_get(into, Limit::Until(deadline)) {
+                Err(NotGot::Empty) if in_time => {}
+                other => return other,
+            }
+            let key = self.event(FILLED).prepare();
+            if body.len() == 0 && !body.is_closed() {
+                in_time = self.object.wait(FILLED, key, deadline);
+            }
+        }
+    }
+
+    /// The getters' lock, with what a killed holder has begun finished.
+    #[inline]
+    fn lock_getters(&self, limit: Limit) -> Option<Held<'_, Body>> {
+        let body = self.object.body();
+        let held = self.lock(&body.getters.lock, GET_LOCK, limit)?;
+        if held.inherited {
+            body.repair();
+        }
+        Some(held)
+    }
+
+    #[inline]
+    fn try_get<P: Pod>(&self, into: &mut Vec<P>, limit: Limit) -> Result<u32, NotGot> {
+        let body = self.object.body();
+        let getters = &body.getters;
+        let kind = {
+            let _held = self.lock_getters(limit).ok_or(NotGot::Empty)?;
+            // Relaxed: only holders of this lock write them.
+            let head = Cursor(getters.head.load(Ordering::Relaxed));
+            let mut tail = Cursor(getters.tail_seen.load(Ordering::Relaxed));
+            if tail == head {
+                let closed = body.is_closed();
+                // After that: what was put before the close is there now.
+                tail = body.tail();
+                getters.tail_seen.store(tail.0, Ordering::Relaxed);
+                if tail == head {
+                    return Err(if closed { NotGot::Closed } else { NotGot::Empty });
+                }
+            }
+            // SAFETY: the lock is held, and the tail is not the head.
+            let header = unsafe { record::header(&self.object, head, tail.units_since(head)) };
+            let header = header.ok_or(NotGot::Damaged)?;
+            // SAFETY: as above.
+            let fits = unsafe { record::read(&self.object, head, header, into) };
+            body.advance_head(self.object.slot(), head, record::units(header.len));
+            if fits { Ok(header.kind) } else { Err(NotGot::Misfit(header.len)) }
+        };
+        notify_one(self.event(ROOM));
+        kind
+    }
+
+    /// Says that a message which was got has been worked on.
+    pub(super) fn task_done(&self) {
+        let body = self.object.body();
+        body.done(self.object.slot());
+        if self.event(TASKS).has_sleepers() && body.unfinished() == 0 {
+            notify_all(self.event(TASKS));
+        }
+    }
+
+    /// Waits until all that was put has been worked on, or was in the hands of processes that are gone.
+    pub(super) fn join(&self, deadline: Option<Instant>) -> bool {
+        let body = self.object.body();
+        let mut in_time = true;
+        loop {
+            let key = self.event(TASKS).prepare();
+            if body.unfinished() == 0 {
+                return true;
+            }
+            if let Some(_held) = self.lock_getters(Limit::Until(deadline)) {
+                (0..body.slots())
+                    .filter(|slot| self.object.is_vacant(*slot))
+                    .for_each(|slot| body.settle(slot));
+            }
+            if body.unfinished() == 0 {
+                // Others wait for the same, and may have looked before this was settled.
+                notify_all(self.event(TASKS));
+                return true;
+            }
+            if !in_time {
+                return false;
+            }
+            in_time = self.object.wait(TASKS, key, deadline);
+        }
+    }
+
+    /// Begins as a member: what earlier ones in the same slot have left undone counts as done.
+    pub(super) fn begin(&self) {
+        let (body, slot) = (self.object.body(), self.object.slot());
+        body.use_slot(slot);
+        if let Some(_held) = self.lock_getters(Limit::Until(None)) {
+            body.settle(slot);
+        }
+    }
+}

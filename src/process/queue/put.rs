@@ -1,0 +1,109 @@
+//! Putting bytes: lock, look for room, copy, publish; or wait for room.
+
+use core::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::body::{FILLED, PUT_LOCK, ROOM};
+use super::core::{Core, Limit};
+use super::cursor::{Cursor, UNIT};
+use super::record;
+use crate::shm::event::{notify_all, notify_one};
+
+/// Why bytes were not put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotPut {
+    Full,
+    Closed,
+    TooLarge,
+}
+
+impl Core {
+    /// The most bytes of one message.
+    pub(super) fn longest(&self) -> usize {
+        (self.object.ring_len() - UNIT).min(u32::MAX as usize)
+    }
+
+    /// Puts a record of one kind. A cancellation point if it has to wait; then nothing was put.
+    #[inline]
+    pub(super) fn put(&self, kind: u32, bytes: &[u8], limit: Limit) -> Result<(), NotPut> {
+        if bytes.len() > self.longest() {
+            return Err(NotPut::TooLarge);
+        }
+        match self.try_put(kind, bytes, limit) {
+            Err(NotPut::Full) if !limit.is_try() => self.put_slow(kind, bytes, limit.deadline()),
+            other => other,
+        }
+    }
+
+    #[cold]
+    fn put_slow(&self, kind: u32, bytes: &[u8], deadline: Option<Instant>) -> Result<(), NotPut> {
+        let units = record::units(bytes.len());
+        self.spin(|| self.has_room(units));
+        let mut in_time = true;
+        loop {
+            match self.try_put(kind, bytes, Limit::Until(deadline)) {
+                Err(NotPut::Full) if in_time => {}
+                other => return other,
+            }
+            let key = self.event(ROOM).prepare();
+            if !self.has_room(units) && !self.object.body().is_closed() {
+                in_time = self.object.wait(ROOM, key, deadline);
+            }
+        }
+    }
+
+    /// Tells whether a record fits now; another putter may be quicker.
+    pub(super) fn has_room(&self, units: u64) -> bool {
+        let body = self.object.body();
+        let head = body.head();
+        self.fits(body.tail(), head, units)
+    }
+
+    #[inline]
+    fn fits(&self, tail: Cursor, head: Cursor, units: u64) -> bool {
+        let ring = (self.object.ring_len() / UNIT) as u64;
+        tail.messages_since(head) < self.capacity as u64
+            && ring.checked_sub(tail.units_since(head)).is_some_and(|free| units <= free)
+    }
+
+    #[inline]
+    fn try_put(&self, kind: u32, bytes: &[u8], limit: Limit) -> Result<(), NotPut> {
+        let body = self.object.body();
+        let putters = &body.putters;
+        {
+            // A holder that was killed has left nothing to repair (Q2).
+            let _held = self.lock(&putters.lock, PUT_LOCK, limit).ok_or(NotPut::Full)?;
+            if body.is_closed() {
+                return Err(NotPut::Closed);
+            }
+            let units = record::units(bytes.len());
+            // Relaxed: only holders of this lock write them.
+            let tail = Cursor(putters.tail.load(Ordering::Relaxed));
+            if !self.fits(tail, Cursor(putters.head_seen.load(Ordering::Relaxed)), units) {
+                let head = body.head();
+                putters.head_seen.store(head.0, Ordering::Relaxed);
+                if !self.fits(tail, head, units) {
+                    return Err(NotPut::Full);
+                }
+            }
+            // SAFETY: the lock is held, and the record fits.
+            unsafe { record::write(&self.object, tail, kind, bytes) };
+            body.advance_tail(tail, units);
+        }
+        notify_one(self.event(FILLED));
+        Ok(())
+    }
+
+    /// Lets nothing more in.
+    pub(super) fn close(&self) {
+        let body = self.object.body();
+        {
+            // Under the lock: whoever sees it closed sees all that was put.
+            let _held = self.lock(&body.putters.lock, PUT_LOCK, Limit::Until(None));
+            // Release pairs with the Acquire in `is_closed`.
+            body.putters.closed.store(1, Ordering::Release);
+        }
+        notify_all(self.event(FILLED));
+        notify_all(self.event(ROOM));
+    }
+}

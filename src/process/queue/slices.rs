@@ -1,0 +1,124 @@
+//! Queues of slices of plain data: copied once into the ring, and once out of it.
+#![forbid(unsafe_code)]
+
+use core::time::Duration;
+use std::time::Instant;
+
+use super::core::Limit;
+use super::error::{GetError, PutError};
+use super::get::NotGot;
+use super::handle::Queue;
+use super::put::NotPut;
+use crate::process::codec::DecodeError;
+use crate::runtime::far;
+use crate::shm::pod::{self, Pod};
+
+/// Records that hold plain data.
+const PLAIN: u32 = 2;
+
+impl<P: Pod> Queue<[P]> {
+    /// Copies a slice into the ring, as one message; waits while there is no room. A cancellation point if it
+    /// has to wait.
+    ///
+    /// # Errors
+    /// If it is too large, or the queue is closed.
+    ///
+    /// # Examples
+    /// ```
+    /// let queue = ropewalk::process::Queue::<[u8]>::bounded(4)?;
+    /// queue.put_slice(b"whole")?;
+    /// let mut bytes = Vec::new();
+    /// assert_eq!(queue.get_into(&mut bytes)?, 5);
+    /// assert_eq!(bytes, b"whole");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn put_slice(&self, slice: &[P]) -> Result<(), PutError<()>> {
+        self.put_limited(slice, Limit::Until(None))
+    }
+
+    /// As [`put_slice`](Self::put_slice), but never waits for room.
+    ///
+    /// # Errors
+    /// As for [`put_slice`](Self::put_slice), and if there is no room.
+    pub fn try_put_slice(&self, slice: &[P]) -> Result<(), PutError<()>> {
+        self.put_limited(slice, Limit::Try)
+    }
+
+    /// As [`put_slice`](Self::put_slice), but waits no longer than `limit`.
+    ///
+    /// # Errors
+    /// As for [`put_slice`](Self::put_slice), and if there is no room in time.
+    pub fn put_slice_timeout(&self, slice: &[P], limit: Duration) -> Result<(), PutError<()>> {
+        self.put_slice_deadline(slice, far::after(limit))
+    }
+
+    /// As [`put_slice`](Self::put_slice), but waits no longer than until `deadline`.
+    ///
+    /// # Errors
+    /// As for [`put_slice`](Self::put_slice), and if there is no room in time.
+    pub fn put_slice_deadline(&self, slice: &[P], deadline: Instant) -> Result<(), PutError<()>> {
+        self.put_limited(slice, Limit::Until(Some(deadline)))
+    }
+
+    fn put_limited(&self, slice: &[P], limit: Limit) -> Result<(), PutError<()>> {
+        let bytes = pod::bytes(slice);
+        self.core.put(PLAIN, bytes, limit).map_err(|error| match error {
+            NotPut::Full => PutError::Full(()),
+            NotPut::Closed => PutError::Closed(()),
+            NotPut::TooLarge => {
+                PutError::TooLarge { value: (), len: bytes.len(), limit: self.core.longest() }
+            }
+        })
+    }
+
+    /// Gets the next message behind what is in `into`, and tells how many values it has; waits while there is
+    /// none. A vector that is used again needs no memory of its own. A cancellation point if it has to wait.
+    ///
+    /// # Errors
+    /// `Closed`, if the queue is closed and drained; `Decode`, if the message is not made of such values.
+    pub fn get_into(&self, into: &mut Vec<P>) -> Result<usize, GetError> {
+        self.get_limited(into, Limit::Until(None))
+    }
+
+    /// As [`get_into`](Self::get_into), but never waits for a message.
+    ///
+    /// # Errors
+    /// As for [`get_into`](Self::get_into), and `Empty`.
+    pub fn try_get_into(&self, into: &mut Vec<P>) -> Result<usize, GetError> {
+        self.get_limited(into, Limit::Try)
+    }
+
+    /// As [`get_into`](Self::get_into), but waits no longer than `limit`.
+    ///
+    /// # Errors
+    /// As for [`get_into`](Self::get_into), and `Empty` if nothing comes in time.
+    pub fn get_into_timeout(&self, into: &mut Vec<P>, limit: Duration) -> Result<usize, GetError> {
+        self.get_into_deadline(into, far::after(limit))
+    }
+
+    /// As [`get_into`](Self::get_into), but waits no longer than until `deadline`.
+    ///
+    /// # Errors
+    /// As for [`get_into`](Self::get_into), and `Empty` if nothing comes in time.
+    pub fn get_into_deadline(&self, into: &mut Vec<P>, deadline: Instant) -> Result<usize, GetError> {
+        self.get_limited(into, Limit::Until(Some(deadline)))
+    }
+
+    fn get_limited(&self, into: &mut Vec<P>, limit: Limit) -> Result<usize, GetError> {
+        let before = into.len();
+        match self.core.get(into, limit) {
+            Ok(PLAIN) => Ok(into.len() - before),
+            Ok(_) => {
+                into.truncate(before);
+                Err(GetError::Decode(DecodeError::new::<[P]>("it is an encoded value")))
+            }
+            Err(NotGot::Misfit(len)) => {
+                let cause = format!("{len} bytes are not whole values of {} bytes", pod::size::<P>());
+                Err(GetError::Decode(DecodeError::new::<[P]>(&cause)))
+            }
+            Err(NotGot::Empty) => Err(GetError::Empty),
+            Err(NotGot::Closed) => Err(GetError::Closed),
+            Err(NotGot::Damaged) => Err(GetError::Damaged),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Who a process is: a number that no other process of this boot has.
+//!
+//! Its pid and the moment it was started. A pid comes round again after thousands of processes, never
+//! within the clock tick in which the kernel counts starts.
+#![forbid(unsafe_code)]
+
+use core::num::NonZeroU64;
+use std::fs;
+use std::io;
+
+/// Bits of the moment of start, in clock ticks since boot: 348 years at 100 a second.
+const START_BITS: u32 = 40;
+/// Bits of a pid (the kernel's limit is 2^22).
+const PID_BITS: u32 = 22;
+
+/// A process, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity(NonZeroU64);
+
+impl Identity {
+    /// The calling process.
+    pub(crate) fn own() -> io::Result<Self> {
+        Self::of(std::process::id())?.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, "/proc does not show this process: mount it")
+        })
+    }
+
+    /// The process that has `pid` now; `None` if there is none.
+    pub(crate) fn of(pid: u32) -> io::Result<Option<Self>> {
+        let text = match fs::read_to_string(format!("/proc/{pid}/stat")) {
+            Ok(text) => text,
+            Err(error) if gone(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // The name, in brackets, may hold anything; the 22nd field is the 20th after it.
+        let start = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok());
+        let misread = || io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat has no time of start");
+        Ok(Self::from_parts(pid, start.ok_or_else(misread)?))
+    }
+
+    fn from_parts(pid: u32, start: u64) -> Option<Self> {
+        let start = start & ((1 << START_BITS) - 1);
+        NonZeroU64::new(u64::from(pid & ((1 << PID_BITS) - 1)) << START_BITS | start).map(Self)
+    }
+
+    /// From a word in shared memory; `None` for zero, or for what no process is.
+    pub(crate) fn from_raw(raw: u64) -> Option<Self> {
+        NonZeroU64::new(raw).filter(|raw| raw.get() >> (START_BITS + PID_BITS) == 0).map(Self)
+    }
+
+    /// As a word, below 2^62.
+    pub(crate) fn raw(self) -> u64 {
+        self.0.get()
+    }
+
+    pub(crate) fn pid(self) -> u32 {
+        (self.0.get() >> START_BITS) as u32
+    }
+
+    /// Tells whether the process is gone: reaped, or its pid is another's now. A zombie counts as living.
+    pub(crate) fn is_gone(self) -> bool {
+        // What cannot be told is not death.
+        Self::of(self.pid()).is_ok_and(|now| now != Some(self))
+    }
+}
+
+fn gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_itself_and_an_ended_one_is_gone() {
+        let own = Identity::own().unwrap();
+        assert_eq!(Some(own), Identity::from_raw(own.raw()));
+        assert_eq!(own.pid(), std::process::id());
+        assert!(!own.is_gone());
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let identity = Identity::of(child.id()).unwrap().unwrap();
+        child.wait().unwrap();
+        assert!(identity.is_gone());
+        assert_eq!(Identity::from_raw(0), None);
+        assert_eq!(Identity::from_raw(u64::MAX), None);
+    }
+}

@@ -1,0 +1,127 @@
+//! The thread that learns of the death of other processes: it sleeps until a pidfd becomes readable, which is
+//! when the last thread of that process has run its last instruction.
+//!
+//! Whoever is about to sleep for something that another process may have to do watches that process first.
+//! A death is told to every object that is shared with the dead one (`Mourner::bury`): it marks the locks
+//! that the dead one held and wakes all who wait, so that what the dead one had taken or was about to do is
+//! looked at again by somebody else.
+#![forbid(unsafe_code)]
+
+use core::mem::MaybeUninit;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Arc, Weak};
+use std::thread;
+
+use super::identity::Identity;
+use crate::base::lock::Lock;
+use crate::sys::{epoll, shared};
+
+/// Something that is shared with other processes and wants to know of their deaths.
+pub(crate) trait Mourner: Send + Sync {
+    /// A process has ended: everything that it did to the memory is there, and it will do nothing more.
+    fn bury(&self, dead: Identity);
+}
+
+struct Peer {
+    pidfd: OwnedFd,
+    mourners: Vec<Weak<dyn Mourner>>,
+}
+
+struct Watcher {
+    epoll: OwnedFd,
+    peers: Lock<HashMap<u64, Peer>>,
+}
+
+/// With the process whose thread it is: a fork copies no threads.
+static WATCHER: Lock<Option<(u32, Arc<Watcher>)>> = Lock::new(None);
+
+fn watcher() -> io::Result<Arc<Watcher>> {
+    let mut place = WATCHER.lock();
+    let process = std::process::id();
+    if let Some((owner, watcher)) = &*place
+        && *owner == process
+    {
+        return Ok(Arc::clone(watcher));
+    }
+    let watcher = Arc::new(Watcher { epoll: epoll::create()?, peers: Lock::new(HashMap::new()) });
+    let own = Arc::clone(&watcher);
+    thread::Builder::new()
+        .name("ropewalk-watcher".to_owned())
+        .stack_size(256 * 1024)
+        .spawn(move || own.run())?;
+    *place = Some((process, Arc::clone(&watcher)));
+    Ok(watcher)
+}
+
+/// Has `mourner` told when the process ends; at once if it has ended.
+///
+/// # Errors
+/// What the kernel says: then nobody watches that process for this mourner.
+pub(super) fn watch(peer: Identity, mourner: &Arc<dyn Mourner>) -> io::Result<()> {
+    let watcher = watcher()?;
+    let mut peers = watcher.peers.lock();
+    if let Some(known) = peers.get_mut(&peer.raw()) {
+        let address = Arc::as_ptr(mourner).addr();
+        known.mourners.retain(|other| other.strong_count() > 0 && other.as_ptr().addr() != address);
+        known.mourners.push(Arc::downgrade(mourner));
+        return Ok(());
+    }
+    let pidfd = match shared::pidfd(peer.pid()) {
+        Ok(pidfd) => pidfd,
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+            drop(peers);
+            mourner.bury(peer);
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    // The pid belonged to this very process when the pidfd was made if it does so now: it has not been
+    // another's in between.
+    if peer.is_gone() {
+        drop(peers);
+        mourner.bury(peer);
+        return Ok(());
+    }
+    epoll::add(&watcher.epoll, pidfd.as_raw_fd(), libc::EPOLLIN, peer.raw())?;
+    peers.insert(peer.raw(), Peer { pidfd, mourners: vec![Arc::downgrade(mourner)] });
+    Ok(())
+}
+
+/// Closes the pidfds of processes that no living object is shared with any more.
+pub(super) fn tidy() {
+    // Not the place to wait for the thread's start.
+    let Some((_, watcher)) = WATCHER.lock().clone() else { return };
+    watcher.peers.lock().retain(|_, peer| {
+        peer.mourners.retain(|mourner| mourner.strong_count() > 0);
+        if peer.mourners.is_empty() {
+            epoll::remove(&watcher.epoll, peer.pidfd.as_raw_fd());
+        }
+        !peer.mourners.is_empty()
+    });
+}
+
+impl Watcher {
+    fn run(&self) {
+        let mut room = [const { MaybeUninit::uninit() }; 16];
+        loop {
+            match epoll::wait(&self.epoll, &mut room, None) {
+                Ok(events) => events.iter().for_each(|event| self.ended(event.u64)),
+                Err(error) => {
+                    log::error!("the end of other processes cannot be waited for: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn ended(&self, raw: u64) {
+        let peer = self.peers.lock().remove(&raw);
+        let (Some(peer), Some(identity)) = (peer, Identity::from_raw(raw)) else { return };
+        log::debug!("process {} has ended", identity.pid());
+        for mourner in peer.mourners.iter().filter_map(Weak::upgrade) {
+            mourner.bury(identity);
+        }
+    }
+}
