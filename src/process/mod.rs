@@ -7,7 +7,8 @@
 //!
 //! Reading order: `io::passing` (descriptors beside bytes), `codec`, `channel` (whole messages), `program`
 //! (code as a number), `call`; then a start: `start` and `request` (the parent), `divert` and `serve` (the
-//! child), `keeper` (the thread they hang on); then `handle` and `builder`.
+//! child), `keeper` (the thread they hang on); then `handle` and `builder`. What processes share: `shm`, then
+//! `queue` and `sync`.
 
 mod builder;
 mod call;
@@ -24,6 +25,9 @@ mod registry;
 mod request;
 mod serve;
 mod start;
+mod sync;
+#[cfg(test)]
+mod testing;
 
 pub use builder::{Builder, Resource, StartMethod, Stdio};
 pub use codec::{DecodeError, EncodeError};
@@ -33,3 +37,4 @@ pub use handle::Process;
 pub use queue::Queue;
 pub use registry::{ChildInfo, Current, children, current};
 pub use start::prepare;
+pub use sync::{Barrier, Condvar, Event, Mutex, MutexGuard, OwnerDied, Permit, Semaphore, TryLockError};

@@ -58,6 +58,32 @@ pub(crate) fn notify_all(event: &EventWord) {
     }
 }
 
+/// Held by whoever sleeps for an event that one is woken for: if it leaves without having acted, by an error
+/// or by unwinding, and the state still wants somebody, it wakes the next.
+pub(crate) struct Baton<'a, R: Fn() -> bool> {
+    event: &'a EventWord,
+    ready: R,
+}
+
+impl<'a, R: Fn() -> bool> Baton<'a, R> {
+    pub(crate) fn new(event: &'a EventWord, ready: R) -> Self {
+        Self { event, ready }
+    }
+
+    /// The caller has acted.
+    pub(crate) fn keep(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl<R: Fn() -> bool> Drop for Baton<'_, R> {
+    fn drop(&mut self) {
+        if (self.ready)() {
+            notify_one(self.event);
+        }
+    }
+}
+
 /// Sleeps while the event's word is `key`, at most until `deadline`. False if that has come.
 ///
 /// Wakes may be spurious: the caller looks at the state again, after a false as well. A cancellation point.

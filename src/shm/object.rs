@@ -38,6 +38,7 @@ use core::time::Duration;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -93,6 +94,10 @@ pub(crate) struct Object<B: Body> {
     watched: Lock<(u32, bool)>,
     body: PhantomData<B>,
 }
+
+// What a panic may leave half done is behind locks that say so.
+impl<B: Body> RefUnwindSafe for Object<B> {}
+impl<B: Body> UnwindSafe for Object<B> {}
 
 impl<B: Body> fmt::Debug for Object<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

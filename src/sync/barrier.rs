@@ -69,6 +69,10 @@ pub struct BarrierWaitResult {
 }
 
 impl BarrierWaitResult {
+    pub(crate) fn new(leader: bool) -> Self {
+        Self { leader }
+    }
+
     /// True for the one that came last.
     pub fn is_leader(&self) -> bool {
         self.leader

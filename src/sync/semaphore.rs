@@ -35,6 +35,12 @@ pub struct Semaphore {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyReleases(usize);
 
+impl TooManyReleases {
+    pub(crate) fn new(permits: usize) -> Self {
+        Self(permits)
+    }
+}
+
 impl fmt::Display for TooManyReleases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the semaphore was released, but all of its {} permits are free already", self.0)

@@ -1,13 +1,13 @@
 //! Putters and getters are killed at random moments; every message is counted.
 #![forbid(unsafe_code)]
 
-use std::fs::OpenOptions;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::os::fd::OwnedFd;
+use std::process::Child;
+use std::time::Duration;
 
 use super::Queue;
 use super::core::Core;
+use crate::process::testing::{self, Random, ends_well, kill, number};
 use crate::shm::Array;
 
 /// Putter, number, padding.
@@ -19,22 +19,6 @@ const MOST: u32 = 20_000;
 const ALIVE: usize = 3;
 const STOP: usize = 0;
 
-fn number(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
-
-/// xorshift64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
 /// What all processes of the test share.
 struct Shared {
     queue: Queue<Message>,
@@ -45,31 +29,19 @@ struct Shared {
 }
 
 impl Shared {
-    fn opened() -> Self {
-        let files = std::env::var("ROPEWALK_CRASH_FILES").unwrap();
-        let mut files = files
-            .split(' ')
-            .map(|path| OwnedFd::from(OpenOptions::new().read(true).write(true).open(path).unwrap()));
+    fn opened(files: Vec<OwnedFd>) -> Self {
+        let mut files = files.into_iter();
+        let mut next = || files.next().unwrap();
         Self {
-            queue: Queue::with(Core::open(files.next().unwrap()).unwrap()),
-            board: Array::open(files.next().unwrap()).unwrap(),
-            receipts: Array::open(files.next().unwrap()).unwrap(),
+            queue: Queue::with(Core::open(next()).unwrap()),
+            board: Array::open(next()).unwrap(),
+            receipts: Array::open(next()).unwrap(),
         }
     }
 
     fn start(&self, role: &str, id: u32) -> Child {
         let files = [self.queue.core.object.file(), self.board.file(), self.receipts.file()];
-        let files =
-            files.map(|file| format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())).join(" ");
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "process::queue::crash::child", "--nocapture"])
-            .env("ROPEWALK_CRASH_FILES", files)
-            .env("ROPEWALK_CRASH_ROLE", role)
-            .env("ROPEWALK_CRASH_ID", id.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap()
+        testing::start("process::queue::crash::child", role, id, &files)
     }
 
     fn put_all(&self, id: u32) {
@@ -98,9 +70,8 @@ impl Shared {
 
 #[test]
 fn child() {
-    let Ok(role) = std::env::var("ROPEWALK_CRASH_ROLE") else { return };
-    let shared = Shared::opened();
-    let id = number("ROPEWALK_CRASH_ID", 0) as u32;
+    let Some((role, id, files)) = testing::role() else { return };
+    let shared = Shared::opened(files);
     match role.as_str() {
         "putter" => shared.put_all(id),
         "getter" => shared.get_all(),
@@ -110,26 +81,10 @@ fn child() {
     }
 }
 
-fn ends_well(mut child: Child, what: &str) {
-    let give_up = Instant::now() + Duration::from_secs(20);
-    while Instant::now() < give_up {
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "a {what} failed: {status}");
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().unwrap();
-    panic!("a {what} hangs");
-}
-
 #[test]
 fn killed_putters_and_getters_lose_one_message_each_at_most() {
-    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let seed = number("SEED", clock.as_nanos() as u64 | 1);
     let kills = number("KILLS", 150) as u32;
-    println!("seed: SEED={seed} KILLS={kills}");
-    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut random = Random::new();
     let most_putters = kills as usize + ALIVE;
     let shared = Shared {
         queue: Queue::with_ring(50, 8192).unwrap(),
@@ -154,13 +109,10 @@ fn killed_putters_and_getters_lose_one_message_each_at_most() {
         std::thread::sleep(Duration::from_micros(random.below(12_000)));
         let victim = random.below(ALIVE as u64) as usize;
         if random.below(2) == 0 {
-            let mut child = std::mem::replace(&mut putters[victim], putter(&mut random));
-            child.kill().unwrap();
-            child.wait().unwrap();
+            kill(std::mem::replace(&mut putters[victim], putter(&mut random)));
         } else {
-            let (mut child, role) = std::mem::replace(&mut getters[victim], getter(&mut random));
-            child.kill().unwrap();
-            child.wait().unwrap();
+            let (child, role) = std::mem::replace(&mut getters[victim], getter(&mut random));
+            kill(child);
             lost_at_most += if role == "getter" { 1 } else { 3 };
         }
     }

@@ -32,7 +32,7 @@ impl Cursor {
     #[inline]
     pub(super) fn after(self, units: u64) -> Self {
         let place = (self.place() + units) & PLACES;
-        Self(place << COUNT_BITS | (self.0 + 1) & COUNT)
+        Self(place << COUNT_BITS | self.0.wrapping_add(1) & COUNT)
     }
 
     /// Units from `earlier` to here.

@@ -7,7 +7,7 @@ use super::body::{Body, FILLED, GET_LOCK, ROOM, TASKS};
 use super::core::{Core, Limit};
 use super::cursor::Cursor;
 use super::record;
-use crate::shm::event::{notify_all, notify_one};
+use crate::shm::event::{Baton, notify_all, notify_one};
 use crate::shm::lock::Held;
 use crate::shm::pod::Pod;
 
@@ -37,9 +37,14 @@ impl Core {
         let body = self.object.body();
         self.spin(|| body.len() > 0);
         let mut in_time = true;
+        let baton = Baton::new(self.event(FILLED), || body.len() > 0);
         loop {
             match self.try_get(into, Limit::Until(deadline)) {
                 Err(NotGot::Empty) if in_time => {}
+                Ok(kind) => {
+                    baton.keep();
+                    return Ok(kind);
+                }
                 other => return other,
             }
             let key = self.event(FILLED).prepare();

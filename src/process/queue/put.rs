@@ -7,7 +7,8 @@ use super::body::{FILLED, PUT_LOCK, ROOM};
 use super::core::{Core, Limit};
 use super::cursor::{Cursor, UNIT};
 use super::record;
-use crate::shm::event::{notify_all, notify_one};
+use crate::runtime::park::Shield;
+use crate::shm::event::{Baton, notify_all, notify_one};
 
 /// Why bytes were not put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +41,14 @@ impl Core {
         let units = record::units(bytes.len());
         self.spin(|| self.has_room(units));
         let mut in_time = true;
+        let baton = Baton::new(self.event(ROOM), || self.has_room(units));
         loop {
             match self.try_put(kind, bytes, Limit::Until(deadline)) {
                 Err(NotPut::Full) if in_time => {}
+                Ok(()) => {
+                    baton.keep();
+                    return Ok(());
+                }
                 other => return other,
             }
             let key = self.event(ROOM).prepare();
@@ -97,6 +103,7 @@ impl Core {
     /// Lets nothing more in.
     pub(super) fn close(&self) {
         let body = self.object.body();
+        let _shield = Shield::new();
         {
             // Under the lock: whoever sees it closed sees all that was put.
             let _held = self.lock(&body.putters.lock, PUT_LOCK, Limit::Until(None));
