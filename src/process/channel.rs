@@ -91,15 +91,13 @@ impl Channel {
         self.socket.run(Direction::Write, deadline, |socket| message::send(socket, parts, fds))
     }
 
-    /// Receives a message that is known to be there, or that none is: the sender has ended. Never waits.
-    pub(crate) fn recv_left(&self) -> io::Result<Option<Message>> {
+    /// Receives a message if there is one. Never waits. `UnexpectedEof` if there is none and none will come.
+    ///
+    /// Asks the kernel, whatever the reactor knows: what was sent before this call is found.
+    pub(crate) fn try_recv(&self) -> io::Result<Option<Message>> {
         match receive(self.socket.as_fd()) {
             Ok(raw) => unpack(raw).map(Some),
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::UnexpectedEof) =>
-            {
-                Ok(None)
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -181,7 +179,7 @@ mod tests {
                 assert_eq!(fds.len(), 1);
             }
         });
-        assert!(there.recv_left().unwrap().is_none());
+        assert!(there.try_recv().unwrap().is_none());
         drop(here);
         assert_eq!(there.recv(None).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }

@@ -9,7 +9,7 @@ use core::mem;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::request::{Role, VARIABLE};
+use super::request::{KEPT, Role, VARIABLE};
 use super::{program, serve};
 use crate::sys::process;
 
@@ -44,6 +44,7 @@ fn order() -> Option<(Role, OwnedFd)> {
     let role = Role::from_name(words.next()?)?;
     let socket: u64 = words.next()?.parse().ok()?;
     let parent: u32 = words.next()?.parse().ok()?;
+    let kept = words.next()? == KEPT;
     // SAFETY: borrowed for this function; std has not begun to use it.
     let stdin = unsafe { BorrowedFd::borrow_raw(0) };
     // A variable that was passed on by somebody else names another socket.
@@ -51,8 +52,7 @@ fn order() -> Option<(Role, OwnedFd)> {
         return None;
     }
     // A parent that ends from here on takes this process along.
-    process::die_with_parent().ok()?;
-    if process::parent() != parent {
+    if !kept && (process::die_with_parent().is_err() || process::parent() != parent) {
         process::end(1);
     }
     stdin.try_clone_to_owned().ok().map(|socket| (role, socket))

@@ -130,7 +130,13 @@ impl Child {
 
     /// The reply of a child that has ended.
     fn reply(&self) -> io::Result<Option<Message>> {
-        while let Some((mut bytes, fds)) = self.channel.recv_left()? {
+        loop {
+            let (mut bytes, fds) = match self.channel.try_recv() {
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                Err(error) => return Err(error),
+            };
             let left = match postcard::take_from_bytes::<News>(&bytes) {
                 Ok((News::Reply, reply)) => reply.len(),
                 // The second of two that say it has started.
@@ -139,7 +145,6 @@ impl Child {
             bytes.drain(..bytes.len() - left);
             return Ok(Some((bytes, fds)));
         }
-        Ok(None)
     }
 
     fn outcome<R: DeserializeOwned>(&self) -> Result<R, ProcessError> {

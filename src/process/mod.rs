@@ -7,8 +7,8 @@
 //!
 //! Reading order: `io::passing` (descriptors beside bytes), `codec`, `channel` (whole messages), `program`
 //! (code as a number), `call`; then a start: `start` and `request` (the parent), `divert` and `serve` (the
-//! child), `keeper` (the thread they hang on); then `handle` and `builder`. What processes share: `shm`, then
-//! `queue` and `sync`.
+//! child), `keeper` (the thread they hang on); then `handle`, `builder` and `pipe`. What processes share: `shm`,
+//! then `queue` and `sync`.
 
 mod builder;
 mod call;
@@ -19,6 +19,7 @@ mod error;
 mod fd;
 mod handle;
 mod keeper;
+mod pipe;
 mod program;
 pub mod queue;
 mod registry;
@@ -34,6 +35,7 @@ pub use codec::{DecodeError, EncodeError};
 pub use error::{ProcessError, SpawnError};
 pub use fd::Fd;
 pub use handle::Process;
+pub use pipe::{Pipe, RecvError, SendError, pipe};
 pub use queue::Queue;
 pub use registry::{ChildInfo, Current, children, current};
 pub use start::prepare;

@@ -14,8 +14,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The variable that makes the program a child before `main`: `role:socket:parent`.
+/// The variable that makes the program a child before `main`: `role:socket:parent:tie`.
 pub(crate) const VARIABLE: &str = "ROPEWALK_PROCESS";
+/// The tie of one that ends with its parent, and of one that does not.
+pub(crate) const TIED: &str = "tied";
+/// See [`TIED`].
+pub(crate) const KEPT: &str = "kept";
 
 /// What a program that was started anew becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

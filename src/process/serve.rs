@@ -107,12 +107,9 @@ fn child(request: Request, fds: Vec<OwnedFd>, parent: Option<u32>) -> ! {
             let _ = send(&channel, &News::Started(pid), &[pidfd.as_fd()]);
         }
         // First tied, then looked: a parent that ends in between is seen by one of the two.
-        if process::die_with_parent().is_err() || process::parent() != parent {
+        if !request.kept && (process::die_with_parent().is_err() || process::parent() != parent) {
             process::end(LOST);
         }
-    }
-    if request.kept && process::live_on().is_err() {
-        process::end(LOST);
     }
     let name = NAME.get_or_init(|| request.name.clone());
     call::name_panics(name);

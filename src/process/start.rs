@@ -18,7 +18,7 @@ use super::codec;
 use super::error::SpawnError;
 use super::handle::Child;
 use super::keeper::Keeper;
-use super::request::{Hello, News, Request, Role, VARIABLE, Variable};
+use super::request::{Hello, KEPT, News, Request, Role, TIED, VARIABLE, Variable};
 use super::{divert, program};
 use crate::runtime::park::Shield;
 use crate::sync::Mutex;
@@ -76,7 +76,7 @@ struct Fresh {
 }
 
 /// Starts this program anew, on the keeper's thread.
-fn start_program(role: Role) -> Result<Fresh, SpawnError> {
+fn start_program(role: Role, kept: bool) -> Result<Fresh, SpawnError> {
     if !divert::is_prepared() {
         return Err(SpawnError::Program(
             "this program was linked without the entry of .init_array that turns it into a child; \
@@ -86,7 +86,8 @@ fn start_program(role: Role) -> Result<Fresh, SpawnError> {
     }
     let (channel, theirs) = Channel::pair().map_err(SpawnError::kernel("a socket"))?;
     let number = process::socket_number(theirs.as_fd()).unwrap_or(0);
-    let order = format!("{}:{number}:{}", role.name(), std::process::id());
+    let tie = if kept { KEPT } else { TIED };
+    let order = format!("{}:{number}:{}:{tie}", role.name(), std::process::id());
     let run = move || {
         let mut command = Command::new("/proc/self/exe");
         if let Some(name) = std::env::args_os().next() {
@@ -134,7 +135,7 @@ fn zygote() -> Result<Arc<Zygote>, SpawnError> {
         return Ok(Arc::clone(zygote));
     }
     let environment = environment();
-    let Fresh { pidfd, channel, hello, .. } = start_program(Role::Zygote)?;
+    let Fresh { pidfd, channel, hello, .. } = start_program(Role::Zygote, false)?;
     let zygote =
         Arc::new(Zygote { owner: own, pidfd: Some(pidfd), channel, environment, can_fork: hello.can_fork });
     *slot = Some(Arc::clone(&zygote));
@@ -265,7 +266,7 @@ fn by_zygote(plan: &Plan) -> Result<Arc<Child>, Failed> {
 }
 
 fn by_exec(plan: &Plan) -> Result<Arc<Child>, Failed> {
-    let fresh = start_program(Role::Child)?;
+    let fresh = start_program(Role::Child, plan.request.kept)?;
     let channel = match ask(plan, &plan.request, &fresh.channel) {
         Ok(channel) => {
             send_first(plan, &channel)?;

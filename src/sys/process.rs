@@ -127,12 +127,6 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })
 }
 
-/// Takes [`die_with_parent`] back.
-pub(crate) fn live_on() -> io::Result<()> {
-    // SAFETY: takes numbers only.
-    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) })
-}
-
 /// Names the calling thread for `ps` and the like; what does not fit is cut.
 pub(crate) fn set_name(name: &str) {
     let mut text = [0u8; 16];
