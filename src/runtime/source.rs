@@ -49,6 +49,17 @@ struct Lane {
 }
 
 impl Lane {
+    /// Lists a waiter, unless the direction may be ready.
+    fn enlist(&self, waiter: impl FnOnce() -> Waiter) -> Option<Waiter> {
+        let mut waiters = self.waiters.lock();
+        let announce = |word: u32| (word & DRY != 0).then_some(word | WAITED);
+        // Release pairs with the Acquire of an event; Acquire on failure: as in `ready`.
+        self.word.fetch_update(Ordering::Release, Ordering::Acquire, announce).ok()?;
+        let waiter = waiter();
+        waiters.push(waiter);
+        Some(waiter)
+    }
+
     fn event(&self, hung_up: bool, woken: &mut impl FnMut(Claimed)) {
         let sticky = if hung_up { CLOSED } else { 0 };
         let next = |word: u32| Some((word & !(DRY | WAITED)).wrapping_add(TICK) | sticky);
@@ -145,18 +156,8 @@ impl Source {
     /// Returns false if the deadline came first.
     pub(crate) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<bool> {
         self.stay_registered()?;
-        let lane = &self.readiness.lanes[direction as usize];
-        let waiter = {
-            let mut waiters = lane.waiters.lock();
-            let announce = |word: u32| (word & DRY != 0).then_some(word | WAITED);
-            // Release pairs with the Acquire of an event; Acquire on failure: as in `ready`.
-            if lane.word.fetch_update(Ordering::Release, Ordering::Acquire, announce).is_err() {
-                return Ok(true);
-            }
-            let waiter = Waiter::open();
-            waiters.push(waiter);
-            waiter
-        };
+        let lane = self.lane(direction);
+        let Some(waiter) = lane.enlist(Waiter::open) else { return Ok(true) };
         let outcome = park(waiter, Reason::Io, self.fd.cast_unsigned() as usize, deadline);
         if outcome != Outcome::Notified {
             lane.waiters.lock().retain(|other| *other != waiter);
@@ -207,16 +208,8 @@ impl Source {
 pub(crate) fn wait_any(wanted: &[(&Source, Direction)], deadline: Option<Instant>) -> io::Result<bool> {
     wanted.iter().try_for_each(|(source, _)| source.stay_registered())?;
     let waiter = Waiter::open();
-    let list = |(source, direction): &(&Source, Direction)| {
-        let lane = source.lane(*direction);
-        let mut waiters = lane.waiters.lock();
-        // Acquire: as in `ready`.
-        let dry = lane.word.load(Ordering::Acquire) & DRY != 0;
-        if dry {
-            waiters.push(waiter);
-        }
-        dry
-    };
+    let list =
+        |(source, direction): &(&Source, Direction)| source.lane(*direction).enlist(|| waiter).is_some();
     let all_dry = wanted.iter().all(list);
     let outcome = if !all_dry && waiter.retract() {
         Outcome::Notified
