@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::error::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 use super::flavour::{Clock, Shared};
+use super::iter::{Iter, TryIter};
 use crate::queue::core::{GetFailed, PutFailed};
 use crate::runtime::far;
 
@@ -80,6 +81,12 @@ pub fn never<T>() -> Receiver<T> {
 }
 
 /// The sending end. Cloned freely; when the last one is gone, receivers drain what is left.
+///
+/// It is for messages that may change threads:
+/// ```compile_fail,E0277
+/// let (sender, _receiver) = ropewalk::channel::unbounded::<std::rc::Rc<u8>>();
+/// std::thread::spawn(move || drop(sender));
+/// ```
 pub struct Sender<T> {
     pub(super) shared: Arc<Shared<T>>,
 }
@@ -128,9 +135,10 @@ impl<T> Sender<T> {
         self.len() == 0
     }
 
-    /// Tells whether a send would have to wait.
+    /// Tells whether a send would have to wait. A send that a select has chosen, and that is still to come,
+    /// has its room already.
     pub fn is_full(&self) -> bool {
-        self.capacity().is_some_and(|capacity| self.len() >= capacity)
+        self.shared.is_full()
     }
 
     /// How many messages wait.
@@ -254,9 +262,12 @@ impl<T> Receiver<T> {
         self.len() == 0
     }
 
-    /// Tells whether as many messages wait as fit.
+    /// Tells whether no further message fits; see [`Sender::is_full`].
     pub fn is_full(&self) -> bool {
-        self.capacity().is_some_and(|capacity| self.len() >= capacity)
+        match &self.source {
+            Source::Channel(shared) => shared.is_full(),
+            Source::Clock(..) => self.capacity().is_some_and(|capacity| self.len() >= capacity),
+        }
     }
 
     /// How many messages wait.
@@ -328,73 +339,5 @@ impl<T> Drop for Receiver<T> {
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Receiver { .. }")
-    }
-}
-
-/// Messages as they come; see [`Receiver::iter`].
-pub struct Iter<'a, T>(&'a Receiver<T>);
-
-/// Messages that are there; see [`Receiver::try_iter`].
-pub struct TryIter<'a, T>(&'a Receiver<T>);
-
-/// Messages as they come, from a receiver of its own.
-pub struct IntoIter<T>(Receiver<T>);
-
-impl<T> Iterator for Iter<'_, T> {
-    type Item = T;
-    fn next(&mut self) -> Option<T> {
-        self.0.recv().ok()
-    }
-}
-
-impl<T> core::iter::FusedIterator for Iter<'_, T> {}
-
-impl<T> Iterator for TryIter<'_, T> {
-    type Item = T;
-    fn next(&mut self) -> Option<T> {
-        self.0.try_recv().ok()
-    }
-}
-
-impl<T> Iterator for IntoIter<T> {
-    type Item = T;
-    fn next(&mut self) -> Option<T> {
-        self.0.recv().ok()
-    }
-}
-
-impl<T> core::iter::FusedIterator for IntoIter<T> {}
-
-impl<'a, T> IntoIterator for &'a Receiver<T> {
-    type Item = T;
-    type IntoIter = Iter<'a, T>;
-    fn into_iter(self) -> Iter<'a, T> {
-        self.iter()
-    }
-}
-
-impl<T> IntoIterator for Receiver<T> {
-    type Item = T;
-    type IntoIter = IntoIter<T>;
-    fn into_iter(self) -> IntoIter<T> {
-        IntoIter(self)
-    }
-}
-
-impl<T> fmt::Debug for Iter<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Iter { .. }")
-    }
-}
-
-impl<T> fmt::Debug for TryIter<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TryIter { .. }")
-    }
-}
-
-impl<T> fmt::Debug for IntoIter<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("IntoIter { .. }")
     }
 }

@@ -88,6 +88,13 @@ impl<T> Shared<T> {
         }
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        match &self.kind {
+            Kind::Buffered(core) => core.buffer.is_full(),
+            Kind::Zero(_) => true,
+        }
+    }
+
     pub(super) fn capacity(&self) -> Option<usize> {
         match &self.kind {
             Kind::Buffered(core) => core.buffer.capacity(),

@@ -6,14 +6,16 @@ mod case;
 mod ends;
 mod error;
 mod flavour;
+mod iter;
 mod macros;
 mod select;
 mod zero;
 
 pub use crate::{select, select_biased};
-pub use ends::{IntoIter, Iter, Receiver, Sender, TryIter, after, at, bounded, never, tick, unbounded};
+pub use ends::{Receiver, Sender, after, at, bounded, never, tick, unbounded};
 pub use error::{
     ReadyTimeoutError, RecvError, RecvTimeoutError, SelectTimeoutError, SendError, SendTimeoutError,
     TryReadyError, TryRecvError, TrySelectError, TrySendError,
 };
+pub use iter::{IntoIter, Iter, TryIter};
 pub use select::{Select, SelectedOperation};

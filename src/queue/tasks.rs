@@ -205,6 +205,11 @@ macro_rules! queue {
                 self.tasks.wait_timeout(limit)
             }
 
+            /// As `join`, but waits no longer than until `deadline`. False if that came first.
+            pub fn join_deadline(&self, deadline: std::time::Instant) -> bool {
+                self.tasks.wait_deadline(deadline)
+            }
+
             /// Takes values, waiting for each, until the queue is closed and drained.
             pub fn iter(&self) -> impl Iterator<Item = T> {
                 ::core::iter::from_fn(|| self.get().ok())

@@ -85,11 +85,21 @@ impl Condvar {
     /// `condition` still held then.
     pub fn wait_timeout_while<'a, T: ?Sized>(
         &self,
-        mut guard: MutexGuard<'a, T>,
+        guard: MutexGuard<'a, T>,
         limit: Duration,
+        condition: impl FnMut(&mut T) -> bool,
+    ) -> (MutexGuard<'a, T>, bool) {
+        self.wait_deadline_while(guard, far::after(limit), condition)
+    }
+
+    /// As [`wait_while`](Self::wait_while), but no longer than until `deadline`. False with the guard if
+    /// `condition` still held then.
+    pub fn wait_deadline_while<'a, T: ?Sized>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        deadline: Instant,
         mut condition: impl FnMut(&mut T) -> bool,
     ) -> (MutexGuard<'a, T>, bool) {
-        let deadline = far::after(limit);
         while condition(&mut guard) {
             let notified;
             (guard, notified) = self.wait_deadline(guard, deadline);

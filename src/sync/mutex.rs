@@ -109,6 +109,23 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 }
 
 /// The right to the value; gives it back when dropped. Stays with the party that locked.
+///
+/// It does not move to another thread, and is shared only if the value may be:
+/// ```compile_fail,E0277
+/// fn send<T: Send>(_: T) {}
+/// let mutex = ropewalk::sync::Mutex::new(0);
+/// send(mutex.lock());
+/// ```
+/// ```compile_fail,E0277
+/// fn share<T: Sync>(_: &T) {}
+/// let mutex = ropewalk::sync::Mutex::new(std::cell::Cell::new(0));
+/// share(&mutex.lock());
+/// ```
+/// Nor does a mutex make a value fit for other threads:
+/// ```compile_fail,E0277
+/// fn share<T: Sync>(_: &T) {}
+/// share(&ropewalk::sync::Mutex::new(std::rc::Rc::new(0)));
+/// ```
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,

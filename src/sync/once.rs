@@ -11,9 +11,11 @@ use core::fmt;
 use core::mem::MaybeUninit;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
+use std::time::Instant;
 
 use super::futex;
-use crate::runtime::party;
+use crate::runtime::{far, party};
 
 const NEW: u32 = 0;
 const RUNNING: u32 = 1;
@@ -76,6 +78,35 @@ impl Once {
         let Ok(()) = ran;
     }
 
+    /// Waits until somebody has done it. A cancellation point if it has to wait.
+    pub fn wait(&self) {
+        self.wait_until(None);
+    }
+
+    /// As [`wait`](Self::wait), but no longer than `limit`. False if that came first.
+    pub fn wait_timeout(&self, limit: Duration) -> bool {
+        self.wait_until(Some(far::after(limit)))
+    }
+
+    /// As [`wait`](Self::wait), but no longer than until `deadline`. False if that came first.
+    pub fn wait_deadline(&self, deadline: Instant) -> bool {
+        self.wait_until(Some(deadline))
+    }
+
+    fn wait_until(&self, deadline: Option<Instant>) -> bool {
+        loop {
+            // Acquire pairs with the Release of the end.
+            let state = self.state.load(Ordering::Acquire);
+            if state == DONE {
+                return true;
+            }
+            // A run that fails wakes everybody, and the next one may not.
+            if futex::wait(&self.state, state, deadline) == futex::Waited::TimedOut {
+                return self.is_completed();
+            }
+        }
+    }
+
     fn try_call_once<E>(&self, f: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         while !self.is_completed() {
             // Acquire: a run before that failed may have left something behind.
@@ -110,6 +141,11 @@ impl Once {
 /// assert_eq!(NAME.get_or_init(|| "rope".to_owned()), "rope");
 /// assert_eq!(NAME.set("walk".to_owned()), Err("walk".to_owned()));
 /// ```
+/// A value that threads may not share is not made so:
+/// ```compile_fail,E0277
+/// fn share<T: Sync>(_: &T) {}
+/// share(&ropewalk::sync::OnceCell::<std::cell::Cell<u8>>::new());
+/// ```
 pub struct OnceCell<T> {
     once: Once,
     value: UnsafeCell<MaybeUninit<T>>,
@@ -142,6 +178,34 @@ impl<T> OnceCell<T> {
     pub fn get_mut(&mut self) -> Option<&mut T> {
         // SAFETY: as in `get`.
         self.once.is_completed().then(|| unsafe { self.value.get_mut().assume_init_mut() })
+    }
+
+    /// The value, once somebody has written it. A cancellation point if it has to wait.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::sync::OnceCell;
+    ///
+    /// static ANSWER: OnceCell<u32> = OnceCell::new();
+    /// let waiter = ropewalk::spawn(|| *ANSWER.wait());
+    /// ANSWER.set(42).unwrap();
+    /// assert_eq!(waiter.join().unwrap(), 42);
+    /// ```
+    pub fn wait(&self) -> &T {
+        self.once.wait();
+        self.get().unwrap_or_else(|| unreachable!("a completed cell has a value"))
+    }
+
+    /// As [`wait`](Self::wait), but waits no longer than `limit`.
+    pub fn wait_timeout(&self, limit: Duration) -> Option<&T> {
+        self.once.wait_timeout(limit);
+        self.get()
+    }
+
+    /// As [`wait`](Self::wait), but waits no longer than until `deadline`.
+    pub fn wait_deadline(&self, deadline: Instant) -> Option<&T> {
+        self.once.wait_deadline(deadline);
+        self.get()
     }
 
     /// Writes the value.

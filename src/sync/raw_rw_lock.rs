@@ -68,6 +68,10 @@ impl RawRwLock {
             loop {
                 // Acquire: as in `try_read`.
                 let word = self.word.load(Ordering::Acquire);
+                assert!(
+                    word & READERS < READERS,
+                    "an RwLock has no room for more readers; some guards were leaked"
+                );
                 let enter = match kind {
                     READ if word & (WRITER | QUEUED) == 0 => Some(word + 1),
                     WRITE if word == 0 => Some(WRITER),
@@ -192,5 +196,20 @@ impl RawRwLock {
             }
             woken
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaked_readers_fill_the_word_and_never_run_over() {
+        let lock = RawRwLock::new();
+        lock.word.store(READERS, Ordering::Relaxed);
+        assert!(!lock.try_read() && !lock.try_write());
+        let one_more = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lock.read(None)));
+        assert!(one_more.is_err());
+        assert_eq!(lock.word.load(Ordering::Relaxed), READERS);
     }
 }

@@ -105,6 +105,17 @@ impl<T: ?Sized> fmt::Debug for ReentrantMutex<T> {
 }
 
 /// One of the holder's rights to the value; the last one unlocks.
+///
+/// ```compile_fail,E0277
+/// fn send<T: Send>(_: T) {}
+/// let mutex = ropewalk::sync::ReentrantMutex::new(0);
+/// send(mutex.lock());
+/// ```
+/// ```compile_fail,E0277
+/// fn share<T: Sync>(_: &T) {}
+/// let mutex = ropewalk::sync::ReentrantMutex::new(std::cell::Cell::new(0));
+/// share(&mutex.lock());
+/// ```
 #[must_use = "the lock is given back when the last guard is dropped"]
 pub struct ReentrantGuard<'a, T: ?Sized> {
     mutex: &'a ReentrantMutex<T>,

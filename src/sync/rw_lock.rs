@@ -119,6 +119,17 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
 }
 
 /// The right to read; leaves when dropped.
+///
+/// Readers on several threads share the value, so it must be `Sync`; guards stay on their thread:
+/// ```compile_fail,E0277
+/// fn share<T: Sync>(_: &T) {}
+/// share(&ropewalk::sync::RwLock::new(std::cell::Cell::new(0)));
+/// ```
+/// ```compile_fail,E0277
+/// fn send<T: Send>(_: T) {}
+/// let lock = ropewalk::sync::RwLock::new(0);
+/// send(lock.read());
+/// ```
 #[must_use = "the reader leaves when the guard is dropped"]
 pub struct ReadGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
@@ -149,6 +160,12 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for ReadGuard<'_, T> {
 }
 
 /// The right to write; leaves when dropped.
+///
+/// ```compile_fail,E0277
+/// fn send<T: Send>(_: T) {}
+/// let lock = ropewalk::sync::RwLock::new(0);
+/// send(lock.write());
+/// ```
 #[must_use = "the writer leaves when the guard is dropped"]
 pub struct WriteGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,

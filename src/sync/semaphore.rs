@@ -114,6 +114,21 @@ impl Semaphore {
         Permit(self)
     }
 
+    /// Takes a permit that gives itself back, if one is free. Never waits.
+    pub fn try_permit(&self) -> Option<Permit<'_>> {
+        self.try_acquire().then(|| Permit(self))
+    }
+
+    /// As [`permit`](Self::permit), but waits no longer than `limit`.
+    pub fn permit_timeout(&self, limit: Duration) -> Option<Permit<'_>> {
+        self.acquire_timeout(limit).then(|| Permit(self))
+    }
+
+    /// As [`permit`](Self::permit), but waits no longer than until `deadline`.
+    pub fn permit_deadline(&self, deadline: Instant) -> Option<Permit<'_>> {
+        self.acquire_deadline(deadline).then(|| Permit(self))
+    }
+
     /// How many permits are free now.
     pub fn available(&self) -> usize {
         self.free.with(|free, _| *free)

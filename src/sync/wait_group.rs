@@ -72,6 +72,11 @@ impl WaitGroup {
         self.0.with(|open, _| *open)
     }
 
+    /// Tells whether none is open. Never waits.
+    pub fn try_wait(&self) -> bool {
+        self.count() == 0
+    }
+
     /// Waits until none is open. A cancellation point if it has to wait.
     pub fn wait(&self) {
         self.wait_until(None);
