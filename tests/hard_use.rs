@@ -278,7 +278,8 @@ fn waits_for_what_has_happened_end_at_once_and_others_by_their_deadline() {
             assert_eq!(cell.get_or_try_init(|| Err(3)), Err(3));
             once.call_once(|| ());
             assert!(cell.set(4).is_ok());
-            (group.done(), event.set());
+            group.done();
+            event.set();
         });
         assert!(once.wait_timeout(Duration::ZERO) && cell.wait_timeout(Duration::ZERO) == Some(&4));
         let (mutex, condvar) = (Mutex::new(0), Condvar::new());

@@ -20,6 +20,7 @@ pub(super) struct Shared<T> {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a channel is allocated once, and lives in one place")]
 pub(super) enum Kind<T> {
     Buffered(Core<Fifo<T>>),
     Zero(Zero<T>),

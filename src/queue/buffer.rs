@@ -55,7 +55,7 @@ impl<T> Fifo<T> {
     pub(crate) fn new(capacity: Option<usize>) -> Self {
         match capacity {
             Some(capacity) => Self::Bounded(Box::new(Ring::new(capacity))),
-            None => Self::Unbounded(Box::new(List::new())),
+            None => Self::Unbounded(Box::default()),
         }
     }
 }

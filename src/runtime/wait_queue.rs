@@ -129,15 +129,20 @@ impl WaitList {
             if !fits(this.seen()) {
                 continue;
             }
-            let waiter = this.waiter;
+            let (waiter, multiple) = (this.waiter, this.multiple);
             // SAFETY: it lives, and is linked here.
             unsafe { self.remove(entry) };
             // Before the claim: after it, the entry may be gone.
             // SAFETY: it lives: the owner cannot return before it has had the lock.
             unsafe { (*entry.as_ptr()).won = true };
-            // SAFETY: as above.
-            let claimed =
-                if this.multiple { unsafe { waiter.claim() } } else { unsafe { waiter.claim_listed() } };
+            let claimed = if multiple {
+                // SAFETY: as above.
+                unsafe { waiter.claim() }
+            } else {
+                // SAFETY: as above. The lock of the only list it is in is held; timers and cancellations
+                // run on the party's worker.
+                unsafe { waiter.claim_listed() }
+            };
             if let Some(claimed) = claimed {
                 return Some(claimed);
             }

@@ -94,7 +94,8 @@ impl<T> Block<T> {
     /// Makes it as new. Nobody else is here (I3); it is handed on by Release.
     fn reset(&self) {
         let none = ptr::null_mut();
-        (self.next.store(none, Ordering::Relaxed), self.waiting.store(none, Ordering::Relaxed));
+        self.next.store(none, Ordering::Relaxed);
+        self.waiting.store(none, Ordering::Relaxed);
         self.slots.iter().for_each(|slot| slot.state.store(EMPTY, Ordering::Relaxed));
     }
 

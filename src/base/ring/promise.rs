@@ -47,7 +47,7 @@ impl<T> Ring<T> {
             let position = tail & POSITION;
             // Acquire: as in `push`.
             if self.slot(position).stamp.load(Ordering::Acquire) == position {
-                let next = (tail & !POSITION) - PROMISE | self.after(position);
+                let next = ((tail & !POSITION) - PROMISE) | self.after(position);
                 // SeqCst: as in `push`.
                 match self.tail.0.compare_exchange_weak(tail, next, Ordering::SeqCst, Ordering::Relaxed) {
                     Ok(_) => {
