@@ -1,15 +1,9 @@
-//! Valgrind learns of the stacks: else each switch looks to it like one huge frame, and every value on a
-//! coroutine's stack like garbage.
+//! What Valgrind has to be told of stacks; see its manual, "The Client Request mechanism".
 //!
-//! A request to Valgrind is an instruction sequence that does nothing on a real processor and that its
-//! translator recognises; see its manual, "The Client Request mechanism".
-
-/// Says that `bottom .. top` is a stack.
-#[inline]
-pub(crate) fn register_stack(bottom: *mut u8, top: *mut u8) {
-    const STACK_REGISTER: usize = 0x1501;
-    request([STACK_REGISTER, bottom.addr(), top.addr(), 0, 0, 0]);
-}
+//! Run it with `--max-stackframe=131072`: a step of the stack pointer by more is a switch to it then, and the
+//! slots of stacks are further apart. Its other way, stacks that register themselves, fails with several
+//! threads: it remembers one current stack for all of them, and ignores the first large frame of a thread
+//! that was preempted on a coroutine, whose variables it then takes for no man's land.
 
 /// Says that a new coroutine begins on `bottom .. top`: what the one before has popped may be used again.
 #[inline]

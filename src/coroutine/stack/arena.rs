@@ -9,7 +9,7 @@ use std::io;
 
 use super::advice;
 use crate::base::lock::Lock;
-use crate::sys::{memory, valgrind};
+use crate::sys::memory;
 
 /// Sizes are powers of two, from 16 KiB to 1 GiB.
 const SMALLEST: u32 = 14;
@@ -215,7 +215,6 @@ impl Class {
         for _ in 0..most.min(self.fresh_slots) {
             into.push(Slot { base: self.fresh, size, number: self.fresh_number });
             // Once, and never taken back: the slot is always one stack or another.
-            valgrind::register_stack(self.fresh, self.fresh.wrapping_add(size));
             self.fresh = self.fresh.wrapping_add(size);
             self.fresh_slots -= 1;
             self.fresh_number += 1;
