@@ -214,7 +214,6 @@ impl Class {
         }
         for _ in 0..most.min(self.fresh_slots) {
             into.push(Slot { base: self.fresh, size, number: self.fresh_number });
-            // Once, and never taken back: the slot is always one stack or another.
             self.fresh = self.fresh.wrapping_add(size);
             self.fresh_slots -= 1;
             self.fresh_number += 1;
