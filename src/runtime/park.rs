@@ -204,9 +204,13 @@ impl Claimed {
     }
 }
 
-/// Tells whether a deadline will end the calling party's next wait, whatever that says itself.
-pub(crate) fn has_deadline() -> bool {
-    party::with_current(|party| party.shields.get() == 0 && party.scopes.earliest().is_some())
+/// Tells whether the calling party's next wait will end, whatever it waits for: by the deadline of a
+/// [`timeout`](super::timeout) call, or by a cancellation.
+pub(crate) fn will_end() -> bool {
+    let party = party::current();
+    // SAFETY: a party outlives its turn as the current one of its thread.
+    let cancelled = unsafe { super::who::is_cancelled(party) };
+    party::with_current(|party| party.shields.get() == 0 && (cancelled || party.scopes.earliest().is_some()))
 }
 
 /// The deadline by which a wait of the calling plain thread is to end as cancelled, if there is one: for

@@ -6,10 +6,12 @@
 //! waits for a mutex that the caller holds, who is busy looking.
 //!
 //! Whoever holds no mutex itself is not entered: there is no way to it. That is most of those who wait.
-//! A wait that a deadline will end is not entered, and so never part of a cycle. A fuller detector
+//! A wait that a deadline will end is not entered, and so never part of a cycle; nor is a party that somebody
+//! has cancelled: its wait ends without the mutex, and lets go of what it holds. A fuller detector
 //! (other locks, joins, queues) would enter its waits here as well: an edge is a party and what it
 //! waits for, and `owner` the one question a lock has to answer.
 
+use core::panic::Location;
 use core::ptr::NonNull;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -23,6 +25,8 @@ use crate::runtime::{park, who};
 struct Edge {
     party: NonNull<Party>,
     mutex: *const RawMutex,
+    /// Where the party has called for it.
+    at: &'static Location<'static>,
 }
 
 // SAFETY: a key and an address; they are used under the table's lock, while the edge is in it.
@@ -43,13 +47,13 @@ impl Watched {
     ///
     /// # Panics
     /// If the wait would close a cycle.
-    pub(super) fn enter(mutex: &RawMutex, deadline: Option<Instant>) -> Self {
+    pub(super) fn enter(mutex: &RawMutex, deadline: Option<Instant>, at: &'static Location<'static>) -> Self {
         // Nobody waits for one who holds nothing, so it is on no cycle.
-        if deadline.is_some() || party::current_ref().holds_nothing() || park::has_deadline() {
+        if deadline.is_some() || party::current_ref().holds_nothing() || park::will_end() {
             return Self(None);
         }
         let id = party::current_id();
-        let edge = Edge { party: party::current(), mutex };
+        let edge = Edge { party: party::current(), mutex, at };
         let cycle = {
             let mut table = WAITING.lock();
             table.insert(id, edge);
@@ -78,6 +82,10 @@ fn find_cycle(table: &BTreeMap<u32, Edge>, first: u32) -> Option<Vec<Edge>> {
     let mut cycle = Vec::new();
     let mut at = first;
     while let Some(edge) = table.get(&at) {
+        // SAFETY: I1; the table's lock is held.
+        if unsafe { who::is_cancelled(edge.party) } {
+            return None;
+        }
         cycle.push(*edge);
         // SAFETY: I1; the table's lock is held.
         let owner = unsafe { &*edge.mutex }.owner();
@@ -106,10 +114,11 @@ fn describe(cycle: &[Edge]) -> String {
         let before = &cycle[(index + cycle.len() - 1) % cycle.len()];
         let after = &cycle[(index + 1) % cycle.len()];
         text += &format!(
-            "\n  {} holds mutex {:#x} and wants mutex {:#x}, which {} holds",
+            "\n  {} holds mutex {:#x} and wants mutex {:#x} at {}, which {} holds",
             name(edge),
             before.mutex.addr(),
             edge.mutex.addr(),
+            edge.at,
             name(after),
         );
     }

@@ -55,6 +55,7 @@ impl<T: ?Sized> Mutex<T> {
     /// # Panics
     /// If this wait closes a cycle of owners who wait for each other, itself included.
     #[inline]
+    #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.raw.acquire();
         MutexGuard { mutex: self, not_send: PhantomData }

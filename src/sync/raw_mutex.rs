@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::panic::Location;
 use core::ptr;
 use core::time::Duration;
 use std::time::Instant;
@@ -87,12 +88,19 @@ impl RawMutex {
     /// # Panics
     /// If this wait closes a cycle of owners who wait for each other; the message names them all.
     #[inline]
+    #[track_caller]
     pub fn acquire(&self) {
+        self.acquire_at(Location::caller());
+    }
+
+    /// As [`acquire`](Self::acquire), for whoever has called at `at`.
+    #[inline]
+    pub(super) fn acquire_at(&self, at: &'static Location<'static>) {
         let own = party::current_ref();
         if self.0.try_fast(own.id()) {
             own.holds_one_more();
         } else {
-            self.acquire_slow(own, None);
+            self.acquire_slow(own, None, at);
         }
     }
 
@@ -109,12 +117,13 @@ impl RawMutex {
 
     /// As [`acquire`](Self::acquire), but waits no longer than `limit`. False if that came first.
     pub fn acquire_timeout(&self, limit: Duration) -> bool {
-        self.try_acquire() || self.acquire_slow(party::current_ref(), Some(far::after(limit)))
+        self.try_acquire()
+            || self.acquire_slow(party::current_ref(), Some(far::after(limit)), Location::caller())
     }
 
     /// As [`acquire`](Self::acquire), but waits no longer than until `deadline`. False if that came first.
     pub fn acquire_deadline(&self, deadline: Instant) -> bool {
-        self.try_acquire() || self.acquire_slow(party::current_ref(), Some(deadline))
+        self.try_acquire() || self.acquire_slow(party::current_ref(), Some(deadline), Location::caller())
     }
 
     /// Gives the mutex back, and wakes one who waits.
@@ -184,22 +193,22 @@ impl RawMutex {
     }
 
     #[cold]
-    fn acquire_slow(&self, own: &Party, deadline: Option<Instant>) -> bool {
-        let taken = self.spin(own.id()) || self.wait(own.id(), deadline);
+    fn acquire_slow(&self, own: &Party, deadline: Option<Instant>, at: &'static Location<'static>) -> bool {
+        let taken = self.spin(own.id()) || self.wait(own.id(), deadline, at);
         if taken {
             own.holds_one_more();
         }
         taken
     }
 
-    fn wait(&self, id: u32, deadline: Option<Instant>) -> bool {
+    fn wait(&self, id: u32, deadline: Option<Instant>, at: &'static Location<'static>) -> bool {
         let mut lost = 0;
         loop {
             let owner = match self.0.try_barge(id) {
                 Found::Taken => return true,
                 Found::Held { owner, .. } => owner,
             };
-            let watched = deadlock::Watched::enter(self, deadline);
+            let watched = deadlock::Watched::enter(self, deadline, at);
             if !self.0.contend(owner) {
                 continue;
             }

@@ -4,6 +4,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
+use core::panic::Location;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::time::Instant;
@@ -54,9 +55,11 @@ impl<T: ?Sized> ReentrantMutex<T> {
     ///
     /// # Panics
     /// If this wait closes a cycle of owners who wait for each other.
+    #[track_caller]
     pub fn lock(&self) -> ReentrantGuard<'_, T> {
+        let at = Location::caller();
         self.enter(|raw| {
-            raw.acquire();
+            raw.acquire_at(at);
             true
         })
         .unwrap_or_else(|| unreachable!("a wait without a deadline ends with the lock"))
