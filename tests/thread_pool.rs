@@ -154,3 +154,99 @@ fn blocking_calls_leave_the_worker_to_others() {
         assert_eq!(blocked.join().unwrap(), 9);
     });
 }
+
+#[test]
+fn a_panicking_initialiser_ends_the_pool_instead_of_leaving_its_tasks() {
+    watched(|| {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&tries);
+        let pool = ThreadPool::builder(2)
+            .name("broken")
+            .initializer(move |_| {
+                count.fetch_add(1, Ordering::SeqCst);
+                panic!("no licence");
+            })
+            .build();
+        // Refused, or told; never left waiting.
+        for _ in 0..10 {
+            assert!(pool.apply(|| 1).is_err());
+        }
+        pool.join().unwrap();
+        assert!((1..=2).contains(&tries.load(Ordering::SeqCst)), "threads are not tried again and again");
+        assert_eq!(pool.threads(), 0);
+    });
+}
+
+#[test]
+fn a_full_pool_lets_a_coroutine_wait_without_its_worker() {
+    watched(|| {
+        common::runtime(1).run(|| {
+            let pool = Arc::new(ThreadPool::builder(1).bound(1, WhenFull::Block).build());
+            let (begun, go) = (Arc::new(Event::new()), Arc::new(Event::new()));
+            let (started, gate) = (Arc::clone(&begun), Arc::clone(&go));
+            let running = pool
+                .apply_async(move || {
+                    started.set();
+                    gate.wait();
+                })
+                .unwrap();
+            begun.wait();
+            let waiting = pool.apply_async(|| 1).unwrap();
+            let own = Arc::clone(&pool);
+            // Has to wait for room; the one worker stays free meanwhile, or nobody could say `go`.
+            let blocked = ropewalk::spawn(move || own.apply_async(|| 2).unwrap().get().unwrap());
+            ropewalk::sleep(Duration::from_millis(2));
+            assert!(!blocked.is_finished() && pool.waiting() == 1);
+            go.set();
+            assert_eq!((running.get().unwrap(), waiting.get().unwrap(), blocked.join().unwrap()), ((), 1, 2));
+        });
+    });
+}
+
+#[test]
+fn unordered_results_come_as_they_are_done_and_lazily() {
+    watched(|| {
+        let pool = ThreadPool::new(2);
+        let (taken, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Event::new()));
+        let (count, slow) = (Arc::clone(&taken), Arc::clone(&gate));
+        let items = (0..1000).inspect(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let mut values = pool.imap_unordered(
+            move |n| {
+                if n == 0 {
+                    slow.wait();
+                }
+                n
+            },
+            items,
+        );
+        // The first item is held up: others overtake it.
+        assert_eq!(values.next().unwrap().unwrap(), 1);
+        assert!(taken.load(Ordering::Relaxed) <= 5);
+        gate.set();
+        assert_eq!(values.map(Result::unwrap).sum::<i32>(), 999 * 1000 / 2 - 1);
+    });
+}
+
+#[test]
+fn callbacks_on_a_result_that_is_there_run_at_once() {
+    watched(|| {
+        let pool = ThreadPool::new(1);
+        let result = pool.apply_async(|| 3).unwrap();
+        result.wait();
+        assert_eq!((result.is_ready(), result.successful()), (true, Some(true)));
+        let seen = Arc::new(AtomicUsize::new(0));
+        let place = Arc::clone(&seen);
+        let result = result.on_error(|_| unreachable!("it has succeeded")).on_success(move |n| {
+            place.store(*n, Ordering::Relaxed);
+        });
+        assert_eq!(seen.load(Ordering::Relaxed), 3);
+        assert_eq!(result.get().unwrap(), 3);
+        let waits = pool.apply_async(|| std::thread::sleep(Duration::from_millis(20))).unwrap();
+        let handle = waits.get_timeout(Duration::from_micros(10));
+        if let Err(again) = handle {
+            again.get().unwrap();
+        }
+    });
+}

@@ -6,7 +6,7 @@ use ropewalk::Runtime;
 use ropewalk::sync::{Mutex, MutexState, RawMutex};
 
 use crate::Outcome;
-use crate::show::{each, kernel_sleeps, timed};
+use crate::show::{each, kernel_sleeps, opaque, timed};
 
 fn picture(what: &str, state: MutexState) {
     let flag = if state.contended { "1" } else { "0" };
@@ -67,6 +67,25 @@ pub(crate) fn run(_: &[String]) -> Outcome {
         "1000 coroutines, 100 additions each: {} (expected 100000), {} each.",
         *shared.lock(),
         each(many, 100_000)
+    );
+    // Two threads, each of which holds the mutex long enough for the other to come and wait.
+    let gate = Mutex::new(0u32);
+    let visit = || {
+        let before = kernel_sleeps();
+        for _ in 0..200 {
+            let mut inside = gate.lock();
+            *inside += opaque((0..20_000u32).fold(0, |sum, n| sum ^ opaque(n))) & 1 | 1;
+        }
+        kernel_sleeps() - before
+    };
+    let sleeps = std::thread::scope(|scope| {
+        [scope.spawn(visit), scope.spawn(visit)].map(|thread| thread.join().expect("it does not panic"))
+    });
+    println!(
+        "Two threads, 200 long visits each: {} visits, {} and {} sleeps in the kernel.",
+        gate.into_inner(),
+        sleeps[0],
+        sleeps[1]
     );
     Ok(())
 }

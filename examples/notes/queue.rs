@@ -6,25 +6,37 @@ use ropewalk::queue::{PriorityQueue, Queue};
 
 use crate::Outcome;
 
-fn picture(queue: &Queue<u32>, what: &str) {
-    let capacity = queue.capacity().unwrap_or(0);
-    let (head, _) = queue.ring_ends().unwrap_or((0, 0));
-    let full = |slot: usize| (slot + capacity - head) % capacity < queue.len();
-    let slots: String = (0..capacity).map(|slot| if full(slot) { "█" } else { "·" }).collect();
+/// Draws the ring. Values are put in the order of the numbers, so those inside follow `oldest`.
+fn picture(queue: &Queue<u32>, what: &str, oldest: u32) {
+    let (capacity, len) = (queue.capacity().unwrap_or(0), queue.len());
     let (head, tail) = queue.ring_ends().unwrap_or((0, 0));
-    println!("  {what:<22} [{slots}]  head {head}  tail {tail}  len {}", queue.len());
+    let slot = |slot: usize| match (slot + capacity - head) % capacity {
+        nth if nth < len => format!(" {} │", oldest + nth as u32),
+        _ => "   │".to_owned(),
+    };
+    let mark = |slot: usize| match (slot == head, slot == tail) {
+        (true, true) => " ht ",
+        (true, false) => " h  ",
+        (false, true) => "  t ",
+        _ => "    ",
+    };
+    println!(
+        "  {what:<22} │{}   head {head}, tail {tail}, {len} inside",
+        (0..capacity).map(slot).collect::<String>()
+    );
+    println!("  {:<22}  {}", "", (0..capacity).map(mark).collect::<String>());
 }
 
 pub(crate) fn run(_: &[String]) -> Outcome {
     println!("A ring of four slots. `put` writes at the tail, `get` takes from the head:");
     let queue = Queue::bounded(4);
-    picture(&queue, "new");
+    picture(&queue, "new", 0);
     (1..=3).try_for_each(|n| queue.put(n))?;
-    picture(&queue, "put 1, 2, 3");
+    picture(&queue, "put 1, 2, 3", 1);
     println!("  got {}, {}", queue.get()?, queue.get()?);
-    picture(&queue, "after two gets");
+    picture(&queue, "after two gets", 3);
     (4..=6).try_for_each(|n| queue.put(n))?;
-    picture(&queue, "put 4, 5, 6: full");
+    picture(&queue, "put 4, 5, 6: full", 3);
     println!("  try_put(7): {}", queue.try_put(7).expect_err("it is full"));
     println!(
         "  put_timeout(7, 5 ms): {}",

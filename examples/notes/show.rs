@@ -22,16 +22,11 @@ pub(crate) fn status(key: &str) -> u64 {
     line.and_then(|line| line.split_whitespace().nth(1)).and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
-/// How often threads of this process have slept in the kernel: the calls a contended lock makes.
+/// How often the calling thread has slept in the kernel: what a lock that is held costs its waiters.
 pub(crate) fn kernel_sleeps() -> u64 {
-    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let read =
-        |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
-    let count = |text: String| {
-        let line = text.lines().find(|line| line.starts_with("voluntary_ctxt_switches"))?.to_owned();
-        line.split_whitespace().nth(1)?.parse::<u64>().ok()
-    };
-    tasks.filter_map(|task| count(read(task))).sum()
+    let text = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
+    line.and_then(|line| line.split_whitespace().nth(1)).and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
 /// Data that no two runs lay out the same: keeps a loop from being computed ahead.

@@ -4,6 +4,12 @@ use ropewalk::thread::ThreadPool;
 
 use crate::Outcome;
 
+/// Takes long enough for the other thread of the pool to get its share.
+fn slow_product(n: u64) -> u64 {
+    std::thread::sleep(std::time::Duration::from_millis(2));
+    (1..=n).product()
+}
+
 pub(crate) fn run(_: &[String]) -> Outcome {
     println!(
         "This process ({}) starts three threads. Each is known to the kernel by a number:",
@@ -23,7 +29,7 @@ pub(crate) fn run(_: &[String]) -> Outcome {
     println!("Six tasks on a pool of two threads: threads are used again.");
     let pool = ThreadPool::builder(2).name("pair").build();
     let tasks: Vec<_> =
-        (1..=6).map(|n: u64| pool.apply_async(move || (1..=n).product::<u64>())).collect::<Result<_, _>>()?;
+        (1..=6).map(|n: u64| pool.apply_async(move || slow_product(n))).collect::<Result<_, _>>()?;
     for (n, task) in (1..).zip(tasks) {
         task.wait();
         let ran = task.ran_on().ok_or("a task that is done has run somewhere")?;

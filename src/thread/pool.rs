@@ -5,6 +5,7 @@ use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -148,7 +149,7 @@ impl Core {
 
     /// The life of a thread.
     fn work(&self, worker: usize) {
-        /// Counts the thread out even if the initialiser panics.
+        /// Counts the thread out, whatever happens.
         struct Alive<'a>(&'a Core);
         impl Drop for Alive<'_> {
             fn drop(&mut self) {
@@ -157,8 +158,17 @@ impl Core {
         }
         let _alive = Alive(self);
         OWN.set((ptr::from_ref(self).addr(), worker));
-        if let Some(initializer) = &self.config.initializer {
-            initializer(worker);
+        if let Some(initializer) = &self.config.initializer
+            && panic::catch_unwind(AssertUnwindSafe(|| initializer(worker))).is_err()
+        {
+            // The next thread would fail as well; nobody is to wait for tasks that none will run.
+            log::error!(
+                "pool '{}' is terminated: the initialiser of worker {worker} has panicked",
+                self.config.name
+            );
+            self.threads.fetch_sub(1, Ordering::SeqCst);
+            self.terminate();
+            return;
         }
         loop {
             self.idle.fetch_add(1, Ordering::SeqCst);

@@ -39,7 +39,8 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Sets what each thread runs first, with the worker's number.
+    /// Sets what each thread runs first, with the worker's number. If it panics, the pool is terminated: tasks
+    /// that wait are told so, and no further thread is tried.
     pub fn initializer(mut self, f: impl Fn(usize) + Send + Sync + 'static) -> Self {
         self.0.initializer = Some(Box::new(f));
         self
