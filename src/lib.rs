@@ -39,6 +39,8 @@ pub use coroutine::{
     shield, sleep, spawn, timeout, yield_now,
 };
 #[cfg(not(loom))]
+pub use process::pool::AnyPool as Pool;
+#[cfg(not(loom))]
 pub use runtime::Runtime;
 
 #[cfg(doctest)]

@@ -46,6 +46,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "runtime/backtrace/x86_64.rs",
     "process/call.rs",
     "process/divert.rs",
+    "process/pool/ring.rs",
     "process/serve.rs",
     "runtime/cancel.rs",
     "runtime/core.rs",

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Invariant:
-//! * I1: the two numbers of a call come from `Call::new::<A, R>` in a process of the same program, so the
-//!   first is `run::<A, R>` and the second is a `fn(A) -> R`.
+//! * I1: the two numbers of a call come from one constructor in a process of the same program: from
+//!   `new::<A, R>` the first is `run::<A, R>` and the second is a `fn(A) -> R`, and so on for the others.
 
 use core::cell::RefCell;
 use core::mem;
@@ -40,8 +40,36 @@ pub(crate) struct Call {
 impl Call {
     /// The call of `f`.
     pub(crate) fn new<A: DeserializeOwned, R: Serialize>(f: fn(A) -> R) -> Result<Self, SpawnError> {
-        let run: Run = run::<A, R>;
-        Ok(Self { run: program::number_of(run as *const ())?, f: program::number_of(f as *const ())? })
+        Self::with(run::<A, R>, f as *const ())
+    }
+
+    /// The call of `f` with two arguments.
+    pub(crate) fn star<A, B, R>(f: fn(A, B) -> R) -> Result<Self, SpawnError>
+    where
+        A: DeserializeOwned,
+        B: DeserializeOwned,
+        R: Serialize,
+    {
+        Self::with(run_star::<A, B, R>, f as *const ())
+    }
+
+    /// The calls of `f` with each of many arguments.
+    pub(crate) fn each<A: DeserializeOwned, R: Serialize>(f: fn(A) -> R) -> Result<Self, SpawnError> {
+        Self::with(run_each::<A, R>, f as *const ())
+    }
+
+    /// The calls of `f` with each of many pairs of arguments.
+    pub(crate) fn star_each<A, B, R>(f: fn(A, B) -> R) -> Result<Self, SpawnError>
+    where
+        A: DeserializeOwned,
+        B: DeserializeOwned,
+        R: Serialize,
+    {
+        Self::with(run_star_each::<A, B, R>, f as *const ())
+    }
+
+    fn with(run: Run, f: *const ()) -> Result<Self, SpawnError> {
+        Ok(Self { run: program::number_of(run as *const ())?, f: program::number_of(f)? })
     }
 
     /// Makes the call, and gives the reply. Never unwinds.
@@ -56,10 +84,50 @@ impl Call {
     }
 }
 
-/// Decodes, calls, encodes. `f` is a `fn(A) -> R`: see I1.
+/// Calls `f`, which is a `fn(A) -> R`: see I1.
 fn run<A: DeserializeOwned, R: Serialize>(f: *const (), arguments: &[u8], fds: Vec<OwnedFd>) -> Message {
     // SAFETY: it is the code of such a function (I1).
     let f = unsafe { mem::transmute::<*const (), fn(A) -> R>(f) };
+    answer(arguments, fds, f)
+}
+
+/// Calls `f`, which is a `fn(A, B) -> R`: see I1.
+fn run_star<A, B, R>(f: *const (), arguments: &[u8], fds: Vec<OwnedFd>) -> Message
+where
+    A: DeserializeOwned,
+    B: DeserializeOwned,
+    R: Serialize,
+{
+    // SAFETY: it is the code of such a function (I1).
+    let f = unsafe { mem::transmute::<*const (), fn(A, B) -> R>(f) };
+    answer(arguments, fds, |(a, b)| f(a, b))
+}
+
+/// Calls `f`, which is a `fn(A) -> R`, for each of many: see I1.
+fn run_each<A: DeserializeOwned, R: Serialize>(f: *const (), arguments: &[u8], fds: Vec<OwnedFd>) -> Message {
+    // SAFETY: it is the code of such a function (I1).
+    let f = unsafe { mem::transmute::<*const (), fn(A) -> R>(f) };
+    answer(arguments, fds, |all: Vec<A>| all.into_iter().map(f).collect::<Vec<R>>())
+}
+
+/// Calls `f`, which is a `fn(A, B) -> R`, for each of many: see I1.
+fn run_star_each<A, B, R>(f: *const (), arguments: &[u8], fds: Vec<OwnedFd>) -> Message
+where
+    A: DeserializeOwned,
+    B: DeserializeOwned,
+    R: Serialize,
+{
+    // SAFETY: it is the code of such a function (I1).
+    let f = unsafe { mem::transmute::<*const (), fn(A, B) -> R>(f) };
+    answer(arguments, fds, |all: Vec<(A, B)>| all.into_iter().map(|(a, b)| f(a, b)).collect::<Vec<R>>())
+}
+
+/// Decodes, calls, encodes.
+fn answer<A, R>(arguments: &[u8], fds: Vec<OwnedFd>, f: impl FnOnce(A) -> R) -> Message
+where
+    A: DeserializeOwned,
+    R: Serialize,
+{
     let work = || {
         let arguments = codec::decode::<A>(arguments, fds).map_err(Failure::Arguments)?;
         let value = f(arguments);

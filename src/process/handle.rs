@@ -102,7 +102,7 @@ impl Child {
         !matches!(self.reap(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    fn status(&self) -> Option<ExitStatus> {
+    pub(crate) fn status(&self) -> Option<ExitStatus> {
         let _ = self.reap();
         match *self.ended.lock() {
             Some(Ended::Status(status)) => Some(status),

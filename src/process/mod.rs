@@ -7,8 +7,8 @@
 //!
 //! Reading order: `io::passing` (descriptors beside bytes), `codec`, `channel` (whole messages), `program`
 //! (code as a number), `call`; then a start: `start` and `request` (the parent), `divert` and `serve` (the
-//! child), `keeper` (the thread they hang on); then `handle`, `builder` and `pipe`. What processes share: `shm`,
-//! then `queue` and `sync`.
+//! child), `keeper` (the thread they hang on); then `handle`, `builder`, `pipe` and `pool`. What processes
+//! share: `shm`, then `queue` and `sync`.
 
 mod builder;
 mod call;
@@ -20,6 +20,7 @@ mod fd;
 mod handle;
 mod keeper;
 mod pipe;
+pub(crate) mod pool;
 mod program;
 pub mod queue;
 mod registry;
@@ -36,6 +37,10 @@ pub use error::{ProcessError, SpawnError};
 pub use fd::Fd;
 pub use handle::Process;
 pub use pipe::{Pipe, RecvError, SendError, pipe};
+pub use pool::{
+    AsyncResult, Imap, ImapUnordered, Pending, Pool, PoolBuilder, Portable, RanOn, SubmitError, TaskError,
+    WorkerInfo,
+};
 pub use queue::Queue;
 pub use registry::{ChildInfo, Current, children, current};
 pub use start::prepare;

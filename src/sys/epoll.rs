@@ -49,15 +49,30 @@ pub(crate) fn add(epoll: &OwnedFd, fd: RawFd, events: i32, key: u64) -> io::Resu
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Registers `fd`, reported as long as it is ready.
+pub(crate) fn add_level(epoll: &impl AsRawFd, fd: RawFd, events: i32, key: u64) -> io::Result<()> {
+    let mut event = Event { events: events.cast_unsigned(), u64: key };
+    // SAFETY: the event lives through the call, which copies it.
+    let result = unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Changes what a registered `fd` is reported for; nothing for no events.
+pub(crate) fn modify(epoll: &OwnedFd, fd: RawFd, events: i32, key: u64) {
+    let mut event = Event { events: events.cast_unsigned(), u64: key };
+    // SAFETY: the event lives through the call, which copies it. It is registered, so this cannot fail.
+    unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_MOD, fd, &raw mut event) };
+}
+
 /// Takes `fd` out again; a descriptor that is gone already is as good.
-pub(crate) fn remove(epoll: &OwnedFd, fd: RawFd) {
+pub(crate) fn remove(epoll: &impl AsRawFd, fd: RawFd) {
     // SAFETY: the kernel ignores the event for a removal.
     unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, core::ptr::null_mut()) };
 }
 
 /// Waits for events, at most `timeout`; `None` for ever. An interruption gives no events.
 pub(crate) fn wait<'a>(
-    epoll: &OwnedFd,
+    epoll: &impl AsRawFd,
     events: &'a mut [MaybeUninit<Event>],
     timeout: Option<Duration>,
 ) -> io::Result<&'a [Event]> {
@@ -87,7 +102,7 @@ pub(crate) fn wait<'a>(
 
 /// For kernels before 5.11: whole milliseconds, rounded up.
 fn wait_millis(
-    epoll: &OwnedFd,
+    epoll: &impl AsRawFd,
     place: *mut Event,
     most: libc::c_int,
     timeout: Option<Duration>,

@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 fn check(result: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -111,4 +111,20 @@ pub(crate) fn anonymous_file(name: &CStr) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just made it for this caller.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sets the length of such a file; what is new in it reads as zeros.
+pub(crate) fn set_len(file: BorrowedFd<'_>, len: usize) -> io::Result<()> {
+    let len = libc::off_t::try_from(len).map_err(io::Error::other)?;
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::ftruncate(file.as_raw_fd(), len) })
+}
+
+/// Maps the first `len` bytes of a file, shared with everybody who does so.
+pub(crate) fn map_shared(file: BorrowedFd<'_>, len: usize) -> io::Result<*mut u8> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let fd = file.as_raw_fd();
+    // SAFETY: a new mapping at a place of the kernel's choice touches nothing that exists.
+    let place = unsafe { libc::mmap(core::ptr::null_mut(), len, protection, libc::MAP_SHARED, fd, 0) };
+    if place == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(place.cast()) }
 }

@@ -14,3 +14,11 @@ pub(crate) fn signal(thread: u32, signal: libc::c_int) -> std::io::Result<()> {
     let result = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
     if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// Nanoseconds of the clock that never goes back, the same in every process of the machine.
+pub(crate) fn monotonic() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}

@@ -87,7 +87,7 @@ pub struct ThreadPool(Arc<Core>);
 
 /// A pool was joined before it was closed: the join might never end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotClosed(Arc<str>);
+pub struct NotClosed(pub(crate) Arc<str>);
 
 impl fmt::Display for NotClosed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,438 @@
+//! What a pool knows: its tasks, its workers, and how results come in.
+//!
+//! ```text
+//! submit ─▶ tasks, waiting ─▶ board (ring) ─▶ worker ─▶ its channel ─┬▶ inner epoll ─▶ whoever waits for a result
+//!                                                                     └▶ (nobody does) outer epoll ─▶ manager
+//! ```
+//!
+//! Results are read by whoever waits for one: a wake from the worker straight to it. That party is the
+//! leader, one at a time; meanwhile the outer epoll is deaf to results, and hears them again when the
+//! leader leaves. The manager's thread reads them when nobody leads, and does all the rest: deaths, starts,
+//! timeouts, callbacks.
+//!
+//! Invariants:
+//! * I1: a task is in `tasks` until its end is known, and leaves it once: so each ends once.
+//! * I2: messages are received and deaths are decided under `pump`; so what a worker has sent before it
+//!   died is read before its task is given up.
+//! * I3: an end that was not brought about by the leader nudges it, so it looks whether it was its own.
+#![forbid(unsafe_code)]
+
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, Ordering, fence};
+use core::time::Duration;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::ring::{ASKED, Board, Body, INLINE};
+use super::task::{Finished, RanOn, Slot, SubmitError, TaskError};
+use super::worker;
+use crate::io::pollable::{Direction, Pollable};
+use crate::process::StartMethod;
+use crate::process::call::{self, Call};
+use crate::process::channel::{Channel, Message};
+use crate::process::handle::Child;
+use crate::runtime::park::Shield;
+use crate::sync::{Event, Mutex, MutexGuard, Semaphore};
+use crate::sys::epoll;
+use crate::thread::WhenFull;
+
+/// What a pool is built from.
+pub(super) struct Config {
+    pub(super) name: Arc<str>,
+    pub(super) workers: usize,
+    pub(super) method: StartMethod,
+    pub(super) initializer: Option<(Call, Vec<u8>)>,
+    pub(super) most_tasks: Option<u64>,
+    pub(super) bound: Option<usize>,
+    pub(super) when_full: WhenFull,
+    pub(super) limit: Option<Duration>,
+    pub(super) retries: u32,
+}
+
+/// Where the end of a task goes.
+pub(super) enum End {
+    Slot(Arc<Slot>),
+    /// Code of this crate: short, and does not wait.
+    Quick(Box<dyn FnOnce(Finished) + Send>),
+    /// Code of the user: runs on the manager's thread.
+    Callback(Box<dyn FnOnce(Finished) + Send>),
+}
+
+pub(super) struct Task {
+    call: Call,
+    arguments: Vec<u8>,
+    fds: Vec<OwnedFd>,
+    end: End,
+    pub(super) retries: u32,
+}
+
+pub(super) struct Worker {
+    pub(super) child: Arc<Child>,
+    pub(super) channel: Arc<Channel>,
+    /// Its initialiser has returned.
+    pub(super) ready: bool,
+    /// The task that it was killed for.
+    pub(super) overdue: Option<u64>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) tasks: HashMap<u64, Task>,
+    /// Tasks that are not on the board yet.
+    waiting: VecDeque<u64>,
+    /// Where the next task goes on the board.
+    position: u64,
+    latest_id: u64,
+    pub(super) workers: Vec<Option<Worker>>,
+    pub(super) closed: bool,
+    pub(super) terminated: bool,
+    pub(super) broken: Option<Arc<str>>,
+    /// Workers that ended before they were ready, since the last one that was.
+    pub(super) failures: u32,
+    /// What the latest of them said.
+    pub(super) cause: String,
+    /// Ends that the manager is to call.
+    pub(super) callbacks: Vec<(End, Finished)>,
+}
+
+pub(super) struct Core {
+    pub(super) config: Config,
+    pub(super) board: Board,
+    state: Mutex<State>,
+    pub(super) pump: Mutex<()>,
+    room: Option<Semaphore>,
+    /// Results: the workers' channels, and the nudge.
+    pub(super) inner: Pollable,
+    nudge: OwnedFd,
+    /// For the manager: the bell, `inner`, the workers' ends.
+    pub(super) outer: OwnedFd,
+    pub(super) bell: OwnedFd,
+    led: AtomicBool,
+    /// Whether the manager looks at the clock.
+    pub(super) watched: AtomicBool,
+    pub(super) ended: Event,
+}
+
+pub(super) const KEY_BELL: u64 = 0;
+const KEY_INNER: u64 = 1;
+/// Keys of the workers' ends begin here.
+pub(super) const KEY_WORKERS: u64 = 2;
+const KEY_NUDGE: u64 = u64::MAX;
+/// Messages taken from one channel before another has its turn.
+const BATCH: usize = 64;
+
+impl Core {
+    pub(super) fn new(config: Config) -> io::Result<Arc<Self>> {
+        let (inner, outer) = (epoll::create()?, epoll::create()?);
+        let (nudge, bell) = (epoll::eventfd()?, epoll::eventfd()?);
+        epoll::add_level(&inner, nudge.as_raw_fd(), libc::EPOLLIN, KEY_NUDGE)?;
+        epoll::add_level(&outer, bell.as_raw_fd(), libc::EPOLLIN, KEY_BELL)?;
+        epoll::add_level(&outer, inner.as_raw_fd(), libc::EPOLLIN, KEY_INNER)?;
+        let mut state = State::default();
+        state.workers.resize_with(config.workers, || None);
+        Ok(Arc::new(Self {
+            board: Board::new(config.workers)?,
+            state: Mutex::new(state),
+            pump: Mutex::new(()),
+            room: config.bound.map(|bound| Semaphore::new(bound + config.workers)),
+            inner: inner.into(),
+            nudge,
+            outer,
+            bell,
+            led: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            ended: Event::new(),
+            config,
+        }))
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    fn refusal(&self, state: &State) -> Option<SubmitError> {
+        let pool = Arc::clone(&self.config.name);
+        match &state.broken {
+            Some(cause) => Some(SubmitError::Broken { pool, cause: Arc::clone(cause) }),
+            None => state.closed.then_some(SubmitError::Closed { pool }),
+        }
+    }
+
+    /// Takes a task. Waits only if the pool is bounded, full, and blocks; that is a cancellation point.
+    pub(super) fn submit(&self, call: Call, (arguments, fds): Message, end: End) -> Result<(), SubmitError> {
+        if let Some(room) = &self.room
+            && !room.try_acquire()
+        {
+            if let Some(refusal) = self.refusal(&self.state()) {
+                return Err(refusal);
+            }
+            match self.config.when_full {
+                WhenFull::Reject => return Err(SubmitError::Full { pool: Arc::clone(&self.config.name) }),
+                WhenFull::Block => room.acquire(),
+            }
+        }
+        let _shield = Shield::new();
+        let mut state = self.state();
+        if let Some(refusal) = self.refusal(&state) {
+            drop(state);
+            self.leave_room();
+            return Err(refusal);
+        }
+        state.latest_id += 1;
+        let id = state.latest_id;
+        state.tasks.insert(id, Task { call, arguments, fds, end, retries: self.config.retries });
+        state.waiting.push_back(id);
+        self.fill(&mut state);
+        drop(state);
+        // SeqCst: the manager resets it before it looks whether there are tasks.
+        if self.config.limit.is_some() && !self.watched.swap(true, Ordering::SeqCst) {
+            epoll::signal(&self.bell);
+        }
+        Ok(())
+    }
+
+    fn leave_room(&self) {
+        if let Some(room) = &self.room {
+            let _ = room.release();
+        }
+    }
+
+    /// Puts waiting tasks on the board as long as there is room.
+    fn fill(&self, state: &mut State) {
+        while let Some(id) = state.waiting.front() {
+            let Some(task) = state.tasks.get(id) else {
+                state.waiting.pop_front();
+                continue;
+            };
+            let mut body = Body { id: *id, call: task.call, len: ASKED, bytes: [0; INLINE] };
+            if task.fds.is_empty() && task.arguments.len() <= INLINE {
+                body.len = task.arguments.len() as u32;
+                body.bytes[..task.arguments.len()].copy_from_slice(&task.arguments);
+            }
+            if !self.board.put(state.position, &body) {
+                return;
+            }
+            state.position += 1;
+            state.waiting.pop_front();
+            self.board.wake_one();
+        }
+    }
+
+    /// Takes a task out, and leaves its place to another.
+    pub(super) fn retire(&self, state: &mut State, id: u64) -> Option<End> {
+        let task = state.tasks.remove(&id)?;
+        self.leave_room();
+        Some(task.end)
+    }
+
+    /// Lets a task be done once more, before all that wait.
+    pub(super) fn again(&self, state: &mut State, id: u64) {
+        state.waiting.push_front(id);
+        self.fill(state);
+    }
+
+    /// Lets the workers end if nothing is left to do.
+    pub(super) fn end_if_done(&self, state: &State) {
+        if state.closed && state.tasks.is_empty() {
+            self.board.end();
+        }
+    }
+
+    /// Receives what the workers have sent, and ends those tasks. False if there was nothing.
+    pub(super) fn read_results(&self) -> bool {
+        let pump = self.pump.lock();
+        let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 16];
+        let Ok(events) = epoll::wait(&self.inner.as_fd(), &mut buffer, Some(Duration::ZERO)) else {
+            return false;
+        };
+        let keys: Vec<u64> = events.iter().map(|event| event.u64).collect();
+        let mut ends = Vec::new();
+        for key in &keys {
+            if *key == KEY_NUDGE {
+                epoll::take_signal(&self.nudge);
+            } else {
+                self.read_worker(*key as usize, &mut ends);
+            }
+        }
+        self.finish(ends);
+        drop(pump);
+        !keys.is_empty()
+    }
+
+    /// Receives what one worker has sent, and tells how many messages. Called with `pump` held.
+    pub(super) fn read_worker(&self, worker: usize, ends: &mut Vec<(End, Finished)>) -> usize {
+        let found = self.state().workers[worker].as_ref().map(|it| (Arc::clone(&it.channel), it.child.pid));
+        let Some((channel, pid)) = found else { return 0 };
+        let ran_on = RanOn { worker, pid };
+        let mut messages = Vec::new();
+        while messages.len() < BATCH {
+            match channel.try_recv() {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => break,
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::UnexpectedEof {
+                        log::error!("pool '{}': worker {worker} (pid {pid}): {error}", self.config.name);
+                    }
+                    // Nothing more will come; its end is told by its pidfd.
+                    epoll::remove(&self.inner.as_fd(), channel.as_fd().as_raw_fd());
+                    break;
+                }
+            }
+        }
+        let count = messages.len();
+        let mut state = self.state();
+        for (mut bytes, fds) in messages {
+            let Some((kind, id, rest)) = worker::parts(&bytes) else { continue };
+            match kind {
+                worker::RESULT => {
+                    if let Some(end) = self.retire(&mut state, id) {
+                        let head = bytes.len() - rest.len();
+                        bytes.drain(..head);
+                        ends.push((end, Finished { result: Ok((bytes, fds)), ran_on: Some(ran_on) }));
+                    }
+                }
+                worker::ASK => {
+                    if let Some(task) = state.tasks.get(&id) {
+                        let borrowed: Vec<_> = task.fds.iter().map(AsFd::as_fd).collect();
+                        // It has one question at a time, so there is room. Its death is told elsewhere.
+                        let _ = channel.send(&task.arguments, &borrowed, None);
+                    }
+                }
+                worker::READY => {
+                    state.failures = 0;
+                    if let Some(it) = &mut state.workers[worker] {
+                        it.ready = true;
+                    }
+                }
+                _ => state.cause = describe_failure(rest),
+            }
+        }
+        self.fill(&mut state);
+        self.end_if_done(&state);
+        count
+    }
+
+    /// Brings ends to where they go. Called without the lock of the state.
+    pub(super) fn finish(&self, ends: Vec<(End, Finished)>) {
+        let mut callbacks = Vec::new();
+        for (end, finished) in ends {
+            match end {
+                End::Slot(slot) => slot.finish(finished),
+                End::Quick(f) => f(finished),
+                End::Callback(_) => callbacks.push((end, finished)),
+            }
+        }
+        if !callbacks.is_empty() {
+            self.state().callbacks.append(&mut callbacks);
+            epoll::signal(&self.bell);
+        }
+    }
+
+    /// As [`finish`](Self::finish), by another than the leader.
+    pub(super) fn finish_and_nudge(&self, ends: Vec<(End, Finished)>) {
+        let any = !ends.is_empty();
+        self.finish(ends);
+        fence(Ordering::SeqCst);
+        // SeqCst: the leader says that it leads before it looks at its event (I3).
+        if any && self.led.load(Ordering::SeqCst) {
+            epoll::signal(&self.nudge);
+        }
+    }
+
+    /// Waits for the end of a task; false if the deadline came first. A cancellation point.
+    pub(super) fn wait_for(&self, done: &Event, deadline: Option<Instant>) -> bool {
+        if done.is_set() {
+            return true;
+        }
+        // SeqCst: as in `finish_and_nudge`.
+        if !self.led.swap(true, Ordering::SeqCst) {
+            fence(Ordering::SeqCst);
+            let lead = Lead::new(self);
+            let waited = self.inner.run(Direction::Read, deadline, |_| {
+                let _shield = Shield::new();
+                while !done.is_set() && self.read_results() {}
+                if done.is_set() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+            });
+            drop(lead);
+            match waited {
+                Ok(ended) => return ended.is_some(),
+                Err(error) => log::error!("pool '{}' cannot wait for results: {error}", self.config.name),
+            }
+        }
+        match deadline {
+            None => {
+                done.wait();
+                true
+            }
+            Some(deadline) => done.wait_deadline(deadline),
+        }
+    }
+
+    /// Ends all tasks that have not ended, with the same error.
+    pub(super) fn give_up(&self, error: &TaskError) {
+        let mut state = self.state();
+        let ids: Vec<u64> = state.tasks.keys().copied().collect();
+        let ends = ids.into_iter().filter_map(|id| self.retire(&mut state, id));
+        let finished = || Finished { result: Err(error.clone()), ran_on: None };
+        let ends: Vec<_> = ends.map(|end| (end, finished())).collect();
+        state.waiting.clear();
+        self.end_if_done(&state);
+        drop(state);
+        self.finish_and_nudge(ends);
+    }
+
+    /// Takes no more tasks.
+    pub(super) fn close(&self) {
+        let _shield = Shield::new();
+        let mut state = self.state();
+        state.closed = true;
+        self.end_if_done(&state);
+        drop(state);
+        epoll::signal(&self.bell);
+    }
+
+    /// Takes no more tasks, gives up those there are, and kills the workers.
+    pub(super) fn terminate(&self) {
+        let _shield = Shield::new();
+        let workers: Vec<_> = {
+            let mut state = self.state();
+            (state.closed, state.terminated) = (true, true);
+            state.workers.iter().flatten().map(|worker| Arc::clone(&worker.child)).collect()
+        };
+        for child in workers {
+            if let Err(error) = child.signal(libc::SIGKILL) {
+                log::error!("pool '{}': worker {} cannot be killed: {error}", self.config.name, child.pid);
+            }
+        }
+        self.give_up(&TaskError::Terminated { pool: Arc::clone(&self.config.name) });
+        epoll::signal(&self.bell);
+    }
+}
+
+fn describe_failure(reply: &[u8]) -> String {
+    match call::read_reply::<()>(reply, Vec::new()) {
+        Ok(Err(failure)) => TaskError::from(failure).to_string().replace("the task", "the initialiser"),
+        _ => "the initialiser failed".to_owned(),
+    }
+}
+
+/// Leads until dropped: results come to this party and not to the manager.
+struct Lead<'a>(&'a Core);
+
+impl<'a> Lead<'a> {
+    fn new(core: &'a Core) -> Self {
+        epoll::modify(&core.outer, core.inner.as_fd().as_raw_fd(), 0, KEY_INNER);
+        Self(core)
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        // What has come meanwhile is reported to the manager now.
+        epoll::modify(&self.0.outer, self.0.inner.as_fd().as_raw_fd(), libc::EPOLLIN, KEY_INNER);
+        self.0.led.store(false, Ordering::SeqCst);
+    }
+}

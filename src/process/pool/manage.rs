@@ -1,0 +1,293 @@
+//! The manager: a thread that starts workers, takes in their ends, and watches the clock.
+#![forbid(unsafe_code)]
+
+use core::mem::MaybeUninit;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::core::{Core, End, KEY_BELL, KEY_WORKERS, State, Worker};
+use super::ring;
+use super::task::{Finished, TaskError};
+use super::worker::{Setup, work};
+use crate::process::call::Call;
+use crate::process::channel::Channel;
+use crate::process::error::{ProcessError, SpawnError};
+use crate::process::handle::Child;
+use crate::process::{Builder, Fd, codec, start};
+use crate::sys::epoll;
+
+/// Workers in a row that end before they are ready, until the pool is broken.
+const MOST_FAILURES: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+struct Manager {
+    core: Arc<Core>,
+    /// Workers that are to be started, and when.
+    due: BTreeMap<usize, Instant>,
+}
+
+/// Starts the manager of a pool.
+pub(super) fn start_manager(core: &Arc<Core>) -> std::io::Result<()> {
+    let now = Instant::now();
+    let due = (0..core.config.workers).map(|worker| (worker, now)).collect();
+    let manager = Manager { core: Arc::clone(core), due };
+    let name = format!("{}-manager", core.config.name);
+    std::thread::Builder::new().name(name).spawn(move || manager.run()).map(drop)
+}
+
+impl Manager {
+    fn run(mut self) {
+        let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 32];
+        loop {
+            self.start_due();
+            self.run_callbacks();
+            if self.has_ended() {
+                break;
+            }
+            let pause = self.until_next();
+            let events = match epoll::wait(&self.core.outer, &mut buffer, pause) {
+                Ok(events) => events,
+                Err(error) => {
+                    log::error!("pool '{}' cannot wait for its workers: {error}", self.core.config.name);
+                    &[]
+                }
+            };
+            let keys: Vec<u64> = events.iter().map(|event| event.u64).collect();
+            for key in keys {
+                match key.checked_sub(KEY_WORKERS) {
+                    Some(worker) => self.bury(worker as usize),
+                    None if key == KEY_BELL => epoll::take_signal(&self.core.bell),
+                    None => {
+                        self.core.read_results();
+                    }
+                }
+            }
+            self.kill_overdue();
+        }
+        self.core.ended.set();
+    }
+
+    /// Tells whether there is nothing left to do, now and for ever.
+    fn has_ended(&self) -> bool {
+        // Whoever has taken a task out has also told its end, before it leaves this lock.
+        let _pump = self.core.pump.lock();
+        let state = self.core.state();
+        let over = state.closed || state.broken.is_some();
+        over && state.tasks.is_empty()
+            && state.callbacks.is_empty()
+            && state.workers.iter().all(Option::is_none)
+    }
+
+    /// How long nothing will happen by itself.
+    fn until_next(&self) -> Option<Duration> {
+        let next_start = self.due.values().min().map(|due| due.saturating_duration_since(Instant::now()));
+        let limit = self.core.config.limit.and_then(|limit| self.until_overdue(limit));
+        [next_start, limit].into_iter().flatten().min()
+    }
+
+    /// How long no task can be overdue: one that begins now is after the whole limit.
+    fn until_overdue(&self, limit: Duration) -> Option<Duration> {
+        // SeqCst: pairs with the swap in `submit`: either it sees this, or this sees its task.
+        self.core.watched.store(false, Ordering::SeqCst);
+        if self.core.state().tasks.is_empty() {
+            return None;
+        }
+        self.core.watched.store(true, Ordering::SeqCst);
+        let now = ring::now();
+        let left = (0..self.core.config.workers).filter_map(|worker| {
+            let (_, began) = self.core.board.running(worker)?;
+            Some(limit.saturating_sub(Duration::from_nanos(now.saturating_sub(began))))
+        });
+        // Not zero: one that was killed for it is not gone yet.
+        Some(left.min().unwrap_or(limit).max(Duration::from_millis(1)))
+    }
+
+    fn kill_overdue(&self) {
+        let Some(limit) = self.core.config.limit else { return };
+        for worker in 0..self.core.config.workers {
+            let Some((id, began)) = self.core.board.running(worker) else { continue };
+            if Duration::from_nanos(ring::now().saturating_sub(began)) < limit {
+                continue;
+            }
+            // It may have gone on to another task since; one that is condemned does not.
+            if self.core.board.condemn(worker, id)
+                && let Some(it) = &mut self.core.state().workers[worker]
+            {
+                it.overdue = Some(id);
+                let _ = it.child.signal(libc::SIGKILL);
+            }
+        }
+    }
+
+    fn run_callbacks(&self) {
+        let callbacks = core::mem::take(&mut self.core.state().callbacks);
+        for (end, finished) in callbacks {
+            if let End::Callback(f) = end
+                && panic::catch_unwind(AssertUnwindSafe(|| f(finished))).is_err()
+            {
+                log::error!("a callback of pool '{}' has panicked", self.core.config.name);
+            }
+        }
+    }
+
+    fn start_due(&mut self) {
+        let now = Instant::now();
+        let due: Vec<usize> =
+            self.due.iter().filter(|(_, due)| **due <= now).map(|(worker, _)| *worker).collect();
+        for worker in due {
+            self.due.remove(&worker);
+            if !self.wants_workers() {
+                continue;
+            }
+            if let Err(error) = self.start_worker(worker) {
+                self.failed(worker, Some(error.to_string()));
+            }
+        }
+    }
+
+    fn wants_workers(&self) -> bool {
+        let state = self.core.state();
+        let has_work = !state.closed || !state.tasks.is_empty();
+        has_work && !state.terminated && state.broken.is_none()
+    }
+
+    fn start_worker(&self, worker: usize) -> Result<(), SpawnError> {
+        let config = &self.core.config;
+        let (channel, theirs) = Channel::pair().map_err(SpawnError::kernel("a socket"))?;
+        let board = self.core.board.file().try_clone_to_owned().map_err(SpawnError::kernel("the memory"))?;
+        let setup = Setup {
+            channel: Fd::from(theirs),
+            board: Fd::from(board),
+            worker,
+            workers: config.workers,
+            initializer: config.initializer.clone(),
+            most_tasks: config.most_tasks,
+        };
+        let call = postcard::to_stdvec(&Call::new(work)?).unwrap_or_default();
+        let first = codec::encode(&setup, call)?;
+        let name = format!("{}-{worker}", config.name);
+        let plan = Builder::new().name(name).start_method(config.method).plan(first)?;
+        let child = start::start(&plan)?;
+        let mut state = self.core.state();
+        let entered = self.enter(worker, &child, &channel);
+        state.workers[worker] = Some(Worker {
+            child: Arc::clone(&child),
+            channel: Arc::new(channel),
+            ready: false,
+            overdue: None,
+        });
+        let terminated = state.terminated;
+        drop(state);
+        if terminated || entered.is_err() {
+            let _ = child.signal(libc::SIGKILL);
+        }
+        entered.map_err(SpawnError::kernel("a place in an epoll instance"))
+    }
+
+    fn enter(&self, worker: usize, child: &Child, channel: &Channel) -> std::io::Result<()> {
+        let (pidfd, socket) = (child.as_fd().as_raw_fd(), channel.as_fd().as_raw_fd());
+        epoll::add_level(&self.core.outer, pidfd, libc::EPOLLIN, KEY_WORKERS + worker as u64)?;
+        epoll::add_level(&self.core.inner.as_fd(), socket, libc::EPOLLIN, worker as u64)
+    }
+
+    /// Takes in the end of a worker, and decides what becomes of what it had in its hands.
+    fn bury(&mut self, worker: usize) {
+        let Some(child) = self.core.state().workers[worker].as_ref().map(|it| Arc::clone(&it.child)) else {
+            return;
+        };
+        if !child.has_ended() {
+            return;
+        }
+        let core = Arc::clone(&self.core);
+        let mut ends = Vec::new();
+        let pump = core.pump.lock();
+        // All that it has sent, however much: each call takes some.
+        while core.read_worker(worker, &mut ends) > 0 {}
+        let held = core.board.bury(worker);
+        let mut state = core.state();
+        let Some(dead) = state.workers[worker].take() else { return };
+        epoll::remove(&core.outer, dead.child.as_fd().as_raw_fd());
+        epoll::remove(&core.inner.as_fd(), dead.channel.as_fd().as_raw_fd());
+        if let Some(id) = held {
+            self.decide(&mut state, id, &dead, &mut ends);
+        }
+        core.end_if_done(&state);
+        let cause = state.cause.is_empty().then(|| format!("a worker {}", how(&dead.child)));
+        drop(state);
+        if dead.ready {
+            self.due.insert(worker, Instant::now());
+        } else {
+            self.failed(worker, cause);
+        }
+        core.finish_and_nudge(ends);
+        drop(pump);
+    }
+
+    /// What becomes of the task that a dead worker had.
+    fn decide(&self, state: &mut State, id: u64, dead: &Worker, ends: &mut Vec<(End, Finished)>) {
+        let Some(task) = state.tasks.get_mut(&id) else { return };
+        let overdue = dead.overdue == Some(id);
+        if !overdue && task.retries > 0 {
+            task.retries -= 1;
+            log::warn!("pool '{}': the task of a dead worker is tried again", self.core.config.name);
+            self.core.again(state, id);
+            return;
+        }
+        let error = match self.core.config.limit.filter(|_| overdue) {
+            Some(limit) => TaskError::TimedOut(limit),
+            None => {
+                let status = dead.child.status();
+                let (signal, code) =
+                    (status.and_then(|status| status.signal()), status.and_then(|status| status.code()));
+                TaskError::WorkerDied { pid: dead.child.pid, signal, code }
+            }
+        };
+        if let Some(end) = self.core.retire(state, id) {
+            ends.push((end, Finished { result: Err(error), ran_on: None }));
+        }
+    }
+
+    /// Counts a worker that has not become ready: tries again after a pause, or breaks the pool.
+    fn failed(&mut self, worker: usize, cause: Option<String>) {
+        let mut state = self.core.state();
+        if let Some(cause) = cause {
+            state.cause = cause;
+        }
+        state.failures += 1;
+        let (failures, any_ready) =
+            (state.failures, state.workers.iter().flatten().any(|worker| worker.ready));
+        if failures >= MOST_FAILURES && !any_ready && !state.terminated {
+            let cause: Arc<str> = core::mem::take(&mut state.cause).into();
+            let pool = Arc::clone(&self.core.config.name);
+            log::error!("pool '{pool}' is broken: {failures} workers have not become ready: {cause}");
+            state.broken = Some(Arc::clone(&cause));
+            for worker in state.workers.iter().flatten() {
+                let _ = worker.child.signal(libc::SIGKILL);
+            }
+            drop(state);
+            self.core.give_up(&TaskError::Broken { pool, cause });
+            return;
+        }
+        drop(state);
+        let pause = FIRST_PAUSE * 2u32.saturating_pow(failures.min(10) - 1);
+        self.due.insert(worker, Instant::now() + pause.min(LONGEST_PAUSE));
+    }
+}
+
+fn how(child: &Child) -> String {
+    match child.status() {
+        Some(status) => match (status.signal(), status.code()) {
+            (Some(signal), _) => ProcessError::Signalled(signal).to_string(),
+            (_, Some(code)) => format!("exited with code {code}"),
+            _ => "ended".to_owned(),
+        },
+        None => "ended".to_owned(),
+    }
+}

@@ -1,0 +1,22 @@
+//! A pool of processes, and the verbs that it shares with a pool of threads.
+//!
+//! Promises: whatever a worker was doing when it died, only the task in its hands is lost, its waiter is
+//! told, and the pool stays at its size.
+//!
+//! Reading order: `ring` (the tasks in shared memory, and who has which), `worker` (the child), `core` (the
+//! parent: tasks and results), `manage` (deaths, starts, timeouts), `task` (a result), `verbs`, `lazy`,
+//! `generic`.
+
+mod core;
+mod generic;
+mod lazy;
+mod manage;
+mod ring;
+mod task;
+mod verbs;
+mod worker;
+
+pub use generic::{Pending, Pool as AnyPool, Portable};
+pub use lazy::{Imap, ImapUnordered};
+pub use task::{AsyncResult, RanOn, SubmitError, TaskError};
+pub use verbs::{Pool, PoolBuilder, WorkerInfo};

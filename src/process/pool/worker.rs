@@ -1,0 +1,110 @@
+//! The life of a worker: it takes tasks from the board, one after another.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use serde::{Deserialize, Serialize};
+
+use super::ring::{ASKED, Board};
+use crate::process::Fd;
+use crate::process::call::{self, Call};
+use crate::process::channel::{Channel, Message};
+use crate::process::error::Failure;
+
+/// First byte of a worker's messages to its parent.
+pub(super) const RESULT: u8 = 0;
+/// The arguments of a task are asked for.
+pub(super) const ASK: u8 = 1;
+/// The initialiser has returned.
+pub(super) const READY: u8 = 2;
+/// The initialiser has failed; its reply follows.
+pub(super) const FAILED: u8 = 3;
+
+/// What a worker is started with.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Setup {
+    pub(super) channel: Fd,
+    pub(super) board: Fd,
+    pub(super) worker: usize,
+    pub(super) workers: usize,
+    pub(super) initializer: Option<(Call, Vec<u8>)>,
+    pub(super) most_tasks: Option<u64>,
+}
+
+/// A message: its kind, the task, and the rest.
+pub(super) fn message(kind: u8, id: u64, rest: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(9 + rest.len());
+    bytes.push(kind);
+    bytes.extend(id.to_le_bytes());
+    bytes.extend(rest);
+    bytes
+}
+
+/// The parts of such a message.
+pub(super) fn parts(bytes: &[u8]) -> Option<(u8, u64, &[u8])> {
+    let (head, rest) = bytes.split_at_checked(9)?;
+    Some((head[0], u64::from_le_bytes(head[1..].try_into().ok()?), rest))
+}
+
+/// The function that the worker's process runs. It returns when the pool ends, or has no use for it.
+pub(super) fn work(setup: Setup) {
+    let channel = Channel::from(OwnedFd::from(setup.channel));
+    let board = match Board::open(setup.board.into(), setup.workers) {
+        Ok(board) => board,
+        Err(error) => {
+            let text = format!("the memory of the pool cannot be mapped: {error}");
+            let (reply, _) = call::reply(Err(Failure::SetUp(text)));
+            let _ = channel.send(&message(FAILED, 0, &reply), &[], None);
+            return;
+        }
+    };
+    if let Some((initializer, arguments)) = setup.initializer {
+        let (reply, _) = initializer.make(&arguments, Vec::new());
+        if !call::is_value(&reply) {
+            let _ = channel.send(&message(FAILED, 0, &reply), &[], None);
+            return;
+        }
+    }
+    if channel.send(&message(READY, 0, &[]), &[], None).is_err() {
+        return;
+    }
+    let mut done = 0;
+    while setup.most_tasks.is_none_or(|most| done < most) {
+        let Some(task) = board.take(setup.worker) else {
+            if board.is_ending() {
+                return;
+            }
+            board.sleep(setup.worker);
+            continue;
+        };
+        let reply = match task.len {
+            ASKED => match ask(&channel, task.id) {
+                Some((arguments, fds)) => task.call.make(&arguments, fds),
+                // The parent has gone, or has no use for the task any more.
+                None => return,
+            },
+            len => task.call.make(&task.bytes[..len as usize], Vec::new()),
+        };
+        if answer(&channel, task.id, &reply).is_none() {
+            return;
+        }
+        board.done(setup.worker, task.id);
+        done += 1;
+    }
+}
+
+fn ask(channel: &Channel, id: u64) -> Option<Message> {
+    channel.send(&message(ASK, id, &[]), &[], None).ok()?;
+    channel.recv(None).ok()?
+}
+
+/// Sends a reply; one that cannot be sent is replaced by the reason.
+fn answer(channel: &Channel, id: u64, (reply, fds): &Message) -> Option<()> {
+    let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    let error = match channel.send(&message(RESULT, id, reply), &borrowed, None) {
+        Ok(sent) => return sent,
+        Err(error) => error,
+    };
+    let (reply, _) = call::reply(Err(Failure::Encode(error.to_string())));
+    channel.send(&message(RESULT, id, &reply), &[], None).ok()?
+}

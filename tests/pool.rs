@@ -1,0 +1,285 @@
+//! The pool of processes: values, order, chunks, bounds, and every way in which a worker can die.
+#![allow(missing_docs, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{Random, on_workers, watched};
+use ropewalk::process::{Fd, Pool, Process, StartMethod, SubmitError, TaskError, children, current};
+use ropewalk::thread::WhenFull;
+
+fn kill(pid: u32) {
+    // SAFETY: a process of this test's.
+    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+}
+
+fn nap(millis: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(millis));
+    millis
+}
+
+#[test]
+fn values_come_in_order_from_threads_and_coroutines() {
+    let check = || {
+        let pool = Pool::new(3).unwrap();
+        assert_eq!(pool.apply(|(a, b): (u64, u64)| a * b, (6, 7)).unwrap(), 42);
+        assert!(pool.map(|n: u64| n * 2, 0..5_000).unwrap().into_iter().eq((0..5_000).map(|n| n * 2)));
+        assert_eq!(pool.starmap(|a: u8, b: u8| a + b, [(1, 2), (3, 4)]).unwrap(), [3, 7]);
+        assert_eq!(pool.starapply(|a: u8, b: u8| a + b, (1, 2)).unwrap(), 3);
+        assert!(pool.imap(|n: u64| n + 1, 0..100).map(Result::unwrap).eq(1..101));
+        let mut values: Vec<u64> = pool.imap_unordered(|n: u64| n + 1, 0..100).map(Result::unwrap).collect();
+        values.sort_unstable();
+        assert!(values.into_iter().eq(1..101));
+        assert!(pool.map(|n: u64| n, []).unwrap().is_empty());
+        pool.close();
+        pool.join().unwrap();
+        assert!(pool.workers().is_empty());
+    };
+    watched(check);
+    on_workers(check);
+}
+
+#[test]
+fn many_wait_for_their_results_at_once() {
+    on_workers(|| {
+        let pool = Arc::new(Pool::new(2).unwrap());
+        let run =
+            |n: u64, pool: Arc<Pool>| (0..50).map(|k| pool.apply(|n: u64| n, n + k).unwrap()).sum::<u64>();
+        let threads: Vec<_> = (0..4)
+            .map(|n| {
+                let pool = Arc::clone(&pool);
+                std::thread::spawn(move || run(n, pool))
+            })
+            .collect();
+        let handles: Vec<_> = (4..8)
+            .map(|n| {
+                let pool = Arc::clone(&pool);
+                ropewalk::spawn(move || run(n, pool))
+            })
+            .collect();
+        let mut sum: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        sum += ropewalk::join_all(handles).into_iter().map(Result::unwrap).sum::<u64>();
+        assert_eq!(sum, (0..8).map(|n| 50 * n + 1225).sum());
+    });
+}
+
+#[test]
+fn large_arguments_results_and_descriptors_travel() {
+    watched(|| {
+        let pool = Pool::new(2).unwrap();
+        let double = |bytes: Vec<u8>| [bytes.clone(), bytes].concat();
+        for len in [0, 100, 200, 300, 70_000, 3_000_000] {
+            assert_eq!(pool.apply(double, vec![len as u8; len]).unwrap(), vec![len as u8; 2 * len]);
+        }
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let write = |fd: Fd| {
+            use std::io::Write;
+            let mut writer = std::io::PipeWriter::from(std::os::fd::OwnedFd::from(fd));
+            writer.write_all(b"from a worker").unwrap();
+            Fd::from(std::os::fd::OwnedFd::from(writer))
+        };
+        drop(pool.apply(write, Fd::from(std::os::fd::OwnedFd::from(writer))).unwrap());
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        assert_eq!(text, "from a worker");
+    });
+}
+
+#[test]
+fn every_way_to_fail_is_told_and_fails_one_task_only() {
+    watched(|| {
+        let pool = Pool::builder(2).name("mill").build().unwrap();
+        let exit = pool.apply(|()| -> () { std::process::exit(3) }, ());
+        assert!(matches!(exit, Err(TaskError::WorkerDied { code: Some(3), .. })), "{exit:?}");
+        let abort = pool.apply(|()| -> () { std::process::abort() }, ());
+        assert!(matches!(abort, Err(TaskError::WorkerDied { signal: Some(libc::SIGABRT), .. })), "{abort:?}");
+        let panicked = pool.apply(|()| -> () { panic!("boom") }, ());
+        assert!(matches!(&panicked, Err(TaskError::Panicked { message, .. }) if message == "boom"));
+        let strange = pool.apply(|()| -> () { std::panic::panic_any(7) }, ());
+        assert!(matches!(strange, Err(TaskError::Panicked { .. })));
+        assert_eq!(pool.map(|n: u32| n, 0..100).unwrap().len(), 100);
+        assert!(pool.join().unwrap_err().to_string().contains("'mill'"));
+        pool.close();
+        let closed = pool.apply_async(|n: u32| n, 1).unwrap_err();
+        assert!(matches!(closed, SubmitError::Closed { .. }) && closed.to_string().contains("'mill'"));
+        pool.join().unwrap();
+    });
+}
+
+#[test]
+fn workers_are_reused_and_replaced_after_their_tasks() {
+    watched(|| {
+        let pool = Pool::new(3).unwrap();
+        let tasks: Vec<_> = (0..10).map(|_| pool.apply_async(nap, 5).unwrap()).collect();
+        tasks.iter().for_each(ropewalk::process::AsyncResult::wait);
+        let mut pids: Vec<_> = tasks.iter().map(|task| task.ran_on().unwrap().pid).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        assert!(pids.len() <= 3);
+        let pool = Pool::builder(1).max_tasks_per_child(2).build().unwrap();
+        let pids: Vec<u32> = (0..6).map(|_| pool.apply(|()| current().pid, ()).unwrap()).collect();
+        assert!(pids[0] == pids[1] && pids[2] == pids[3] && pids[1] != pids[2] && pids[3] != pids[4]);
+    });
+}
+
+#[test]
+fn a_killed_workers_task_fails_or_is_tried_again() {
+    watched(|| {
+        for retries in [0, 1] {
+            let pool = Pool::builder(2).retries(retries).build().unwrap();
+            let long = pool.apply_async(nap, 200).unwrap();
+            let others: Vec<_> = (0..20).map(|_| pool.apply_async(nap, 1).unwrap()).collect();
+            let victim = loop {
+                // The first task is the long one.
+                if let Some(worker) = pool.workers().into_iter().find(|worker| worker.task == Some(1)) {
+                    break worker.pid;
+                }
+                std::thread::yield_now();
+            };
+            kill(victim);
+            match (retries, long.get()) {
+                (0, Err(TaskError::WorkerDied { pid, signal: Some(libc::SIGKILL), .. })) => {
+                    assert_eq!(pid, victim);
+                }
+                (1, Ok(200)) => {}
+                other => panic!("{other:?}"),
+            }
+            assert!(others.into_iter().all(|task| task.get().is_ok()));
+            pool.close();
+            pool.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_task_that_never_ends_is_killed_and_its_worker_replaced() {
+    watched(|| {
+        let pool = Pool::builder(2).task_timeout(Duration::from_millis(60)).build().unwrap();
+        let never = pool.apply_async(nap, 3_600_000).unwrap();
+        let others: Vec<_> = (0..50).map(|_| pool.apply_async(nap, 1).unwrap()).collect();
+        assert!(others.into_iter().all(|task| task.get().is_ok()));
+        assert!(matches!(never.get(), Err(TaskError::TimedOut(_))));
+        assert_eq!(pool.apply(nap, 1).unwrap(), 1);
+    });
+}
+
+#[test]
+fn an_initialiser_that_fails_breaks_the_pool_with_the_cause_after_a_few_tries() {
+    watched(|| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(writer);
+        drop(reader);
+        let fail = |text: String| -> () { panic!("no {text} here") };
+        let pool = Pool::builder(2).initializer(fail, "database".to_owned()).build().unwrap();
+        let broken: Result<u64, _> = pool.apply_async(nap, 1).and_then(|task| match task.get() {
+            Err(TaskError::Broken { pool, cause }) => Err(SubmitError::Broken { pool, cause }),
+            other => panic!("{other:?}"),
+        });
+        let text = broken.unwrap_err().to_string();
+        assert!(text.contains("no database here"), "{text}");
+        pool.close();
+        pool.join().unwrap();
+        let good = Pool::builder(1).initializer(|n: u32| n, 1).build().unwrap();
+        assert_eq!(good.apply(nap, 1).unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_full_pool_rejects_or_blocks_and_a_terminated_one_tells_its_tasks() {
+    watched(|| {
+        let pool = Pool::builder(1).bound(1, WhenFull::Reject).build().unwrap();
+        let tasks: Vec<_> = (0..2).map(|_| pool.apply_async(nap, 3_600_000).unwrap()).collect();
+        assert!(matches!(pool.apply_async(nap, 1), Err(SubmitError::Full { .. })));
+        pool.terminate();
+        assert!(tasks.into_iter().all(|task| matches!(task.get(), Err(TaskError::Terminated { .. }))));
+        pool.join().unwrap();
+        let pool = Pool::builder(2).bound(1, WhenFull::Block).build().unwrap();
+        let tasks: Vec<_> = (0..100).map(|n| pool.apply_async(|n: u32| n, n).unwrap()).collect();
+        assert!(tasks.into_iter().map(|task| task.get().unwrap()).eq(0..100));
+    });
+}
+
+#[test]
+fn callbacks_are_called_before_join_returns() {
+    watched(|| {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let pool = Pool::builder(2).start_method(StartMethod::Exec).build().unwrap();
+        for n in 0..20u32 {
+            let calls = Arc::clone(&calls);
+            let count = move |result: Result<u32, TaskError>| {
+                assert_eq!(result.unwrap(), n);
+                calls.fetch_add(1, Ordering::SeqCst);
+            };
+            pool.apply_callback(|n: u32| n, n, count).unwrap();
+        }
+        pool.close();
+        pool.join().unwrap();
+        assert_eq!(calls.load(Ordering::SeqCst), 20);
+    });
+}
+
+/// Kills workers at random while tasks run; in a process of its own, which must have no child left then.
+fn storm(seed: u64) {
+    let mut random = Random::from(seed);
+    let pool = Arc::new(Pool::builder(3).name("storm").build().unwrap());
+    let end = Instant::now() + Duration::from_secs(4);
+    let (mut lost, mut done, mut kills) = (0, 0, 0);
+    while Instant::now() < end {
+        let count = 1 + random.below(300);
+        let tasks: Vec<_> = (0..count)
+            .map(|n| {
+                let spin = random.below(2_000);
+                let work = |(n, spin): (u64, u64)| {
+                    (0..spin).for_each(|k| {
+                        std::hint::black_box(k);
+                    });
+                    n
+                };
+                (n, pool.apply_async(work, (n, spin)).unwrap())
+            })
+            .collect();
+        for _ in 0..random.below(4) {
+            let workers = pool.workers();
+            if !workers.is_empty() {
+                kill(workers[random.below(workers.len() as u64) as usize].pid);
+                kills += 1;
+            }
+            std::thread::sleep(Duration::from_micros(random.below(600)));
+        }
+        for (n, task) in tasks {
+            match task.get() {
+                Ok(value) => {
+                    assert_eq!(value, n);
+                    done += 1;
+                }
+                Err(TaskError::WorkerDied { signal: Some(libc::SIGKILL), .. }) => lost += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(pool.unfinished(), 0);
+    }
+    assert!(lost <= kills, "{lost} tasks lost by {kills} kills");
+    println!("{done} tasks done, {lost} lost by {kills} kills");
+    pool.close();
+    pool.join().unwrap();
+    assert!(children().is_empty());
+    let own = format!("PPid:\t{}\n", std::process::id());
+    let left: Vec<_> = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok())
+        .filter(|status| status.contains(&own) && !status.contains("ropewalk-zygote"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn workers_killed_at_random_moments_lose_what_they_hold_and_nothing_else() {
+    watched(|| {
+        let seed = Random::new().next();
+        Process::builder().name("storm").spawn(storm, seed).unwrap().join().unwrap();
+    });
+}
