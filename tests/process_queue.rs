@@ -207,3 +207,77 @@ fn task_done_more_often_than_put_panics() {
     queue.put(1).unwrap();
     assert_eq!(queue.unfinished_tasks(), 1);
 }
+
+mod travels {
+    use super::*;
+    use ropewalk::process::{Event, Mutex, Process, Semaphore};
+    use ropewalk::shm::{Array, Value};
+
+    type Work = (Queue<u64>, Queue<(u32, u64)>);
+
+    fn square((work, results): Work) -> u64 {
+        let mut done = 0;
+        for n in work.iter() {
+            results.put((std::process::id(), n * n)).unwrap();
+            work.task_done();
+            done += 1;
+        }
+        done
+    }
+
+    #[test]
+    fn queues_travel_as_arguments_and_feed_several_processes() {
+        watched(|| {
+            let (work, results) = (Queue::bounded(4).unwrap(), Queue::bounded(100).unwrap());
+            let workers: Vec<_> =
+                (0..3).map(|_| Process::spawn(square, (work.clone(), results.clone())).unwrap()).collect();
+            (0..100).for_each(|n| work.put(n).unwrap());
+            work.close();
+            work.join();
+            let pids: Vec<u32> = workers.iter().map(Process::pid).collect();
+            let done: u64 = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
+            assert_eq!((done, results.len()), (100, 100));
+            let mut got: Vec<u64> = (0..100)
+                .map(|_| {
+                    let (pid, square) = results.get().unwrap();
+                    assert!(pids.contains(&pid));
+                    square
+                })
+                .collect();
+            got.sort_unstable();
+            assert!(got.into_iter().eq((0..100).map(|n| n * n)));
+            assert_eq!(results.users(), [std::process::id()]);
+        });
+    }
+
+    type State = (Mutex<[u32; 2]>, Value<u32>, Array<u8>, Semaphore, Event);
+
+    fn change((pair, value, array, seats, done): State) {
+        let _seat = seats.permit();
+        pair.lock().unwrap()[1] += 1;
+        value.update(|n| n + 1);
+        array.update(3, |n| n + 1);
+        done.set();
+    }
+
+    #[test]
+    fn shared_state_travels_and_is_one() {
+        watched(|| {
+            let state: State = (
+                Mutex::new([5, 0]).unwrap(),
+                Value::new(0).unwrap(),
+                Array::new(4).unwrap(),
+                Semaphore::bounded(1).unwrap(),
+                Event::new().unwrap(),
+            );
+            let (pair, value, array, seats, done) = &state;
+            let copy = || (pair.clone(), value.clone(), array.clone(), seats.clone(), done.clone());
+            let children: Vec<_> = (0..4).map(|_| Process::spawn(change, copy()).unwrap()).collect();
+            done.wait();
+            children.into_iter().for_each(|child| child.join().unwrap());
+            assert_eq!(*pair.lock().unwrap(), [5, 4]);
+            assert_eq!((value.load(), array.to_vec()), (4, vec![0, 0, 0, 4]));
+            assert_eq!(seats.available(), 1);
+        });
+    }
+}
