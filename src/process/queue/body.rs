@@ -40,28 +40,42 @@ pub(super) const TASKS: usize = 4;
 #[derive(Debug)]
 pub(super) struct Padded(EventWord);
 
-/// What the putters write, under their lock.
+/// What only putters look at, under their lock.
 #[repr(C, align(128))]
 #[derive(Debug)]
 pub(super) struct Putters {
     pub(super) lock: RobustWord,
-    pub(super) tail: AtomicU64,
     pub(super) puts: AtomicU64,
     pub(super) head_seen: AtomicU64,
+    pub(super) tail: Tail,
+}
+
+/// What putters write and getters look at.
+#[repr(C, align(128))]
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) tail: AtomicU64,
     pub(super) closed: AtomicU32,
 }
 
-/// What the getters write, under their lock.
+/// What only getters look at, under their lock.
 #[repr(C, align(128))]
 #[derive(Debug)]
 pub(super) struct Getters {
     pub(super) lock: RobustWord,
-    pub(super) head: AtomicU64,
     pub(super) tail_seen: AtomicU64,
     /// The getter's slot plus one, while `head` and its tally are not both written; zero otherwise.
     journal_slot: AtomicU64,
     journal_head: AtomicU64,
     journal_taken: AtomicU64,
+    pub(super) head: Head,
+}
+
+/// What getters write and putters look at.
+#[repr(C, align(128))]
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) head: AtomicU64,
 }
 
 /// What one member got, and has said to be done.
@@ -103,17 +117,17 @@ unsafe impl SharedBody for Body {
 impl Body {
     pub(super) fn tail(&self) -> Cursor {
         // Acquire pairs with the Release in `put`: the record is written before.
-        Cursor(self.putters.tail.load(Ordering::Acquire))
+        Cursor(self.putters.tail.tail.load(Ordering::Acquire))
     }
 
     pub(super) fn head(&self) -> Cursor {
         // Acquire pairs with the Release in `advance_head`: the record is read before it is given up.
-        Cursor(self.getters.head.load(Ordering::Acquire))
+        Cursor(self.getters.head.head.load(Ordering::Acquire))
     }
 
     pub(super) fn is_closed(&self) -> bool {
         // Acquire pairs with the Release in `close`: all that was put before is there.
-        self.putters.closed.load(Ordering::Acquire) != 0
+        self.putters.tail.closed.load(Ordering::Acquire) != 0
     }
 
     /// How many messages are there; exact when nobody is putting or getting.
@@ -137,7 +151,7 @@ impl Body {
         // Relaxed: only holders of the lock write it.
         let known = self.putters.puts.load(Ordering::Relaxed);
         // Release pairs with the Acquire in `tail`. THE store that puts the message (Q2).
-        self.putters.tail.store(next.0, Ordering::Release);
+        self.putters.tail.tail.store(next.0, Ordering::Release);
         // Release: not before the tail (Q5).
         self.putters.puts.store(next.total(known), Ordering::Release);
     }
@@ -154,7 +168,7 @@ impl Body {
         getters.journal_taken.store(taken, Ordering::Release);
         getters.journal_slot.store(slot as u64 + 1, Ordering::Release);
         // Release pairs with the Acquire in `head`. THE store that gets the message (Q2).
-        getters.head.store(head.after(units).0, Ordering::Release);
+        getters.head.head.store(head.after(units).0, Ordering::Release);
         tally.store(taken.wrapping_add(1), Ordering::Release);
         getters.journal_slot.store(0, Ordering::Release);
     }
@@ -165,7 +179,7 @@ impl Body {
         let getters = &self.getters;
         let slot = getters.journal_slot.load(Ordering::Relaxed);
         if let Some(tally) = slot.checked_sub(1).and_then(|slot| self.tallies.get(slot as usize))
-            && getters.head.load(Ordering::Relaxed) != getters.journal_head.load(Ordering::Relaxed)
+            && getters.head.head.load(Ordering::Relaxed) != getters.journal_head.load(Ordering::Relaxed)
         {
             // The same again if this repair is cut short as well.
             let taken = getters.journal_taken.load(Ordering::Relaxed).wrapping_add(1);

@@ -72,7 +72,7 @@ impl Core {
         let kind = {
             let _held = self.lock_getters(limit).ok_or(NotGot::Empty)?;
             // Relaxed: only holders of this lock write them.
-            let head = Cursor(getters.head.load(Ordering::Relaxed));
+            let head = Cursor(getters.head.head.load(Ordering::Relaxed));
             let mut tail = Cursor(getters.tail_seen.load(Ordering::Relaxed));
             if tail == head {
                 let closed = body.is_closed();

@@ -84,7 +84,7 @@ impl Core {
             }
             let units = record::units(bytes.len());
             // Relaxed: only holders of this lock write them.
-            let tail = Cursor(putters.tail.load(Ordering::Relaxed));
+            let tail = Cursor(putters.tail.tail.load(Ordering::Relaxed));
             if !self.fits(tail, Cursor(putters.head_seen.load(Ordering::Relaxed)), units) {
                 let head = body.head();
                 putters.head_seen.store(head.0, Ordering::Relaxed);
@@ -108,7 +108,7 @@ impl Core {
             // Under the lock: whoever sees it closed sees all that was put.
             let _held = self.lock(&body.putters.lock, PUT_LOCK, Limit::Until(None));
             // Release pairs with the Acquire in `is_closed`.
-            body.putters.closed.store(1, Ordering::Release);
+            body.putters.tail.closed.store(1, Ordering::Release);
         }
         notify_all(self.event(FILLED));
         notify_all(self.event(ROOM));
