@@ -1,6 +1,8 @@
 //! Section 12: one table, each cell measured now.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::show::{each, status, timed};
@@ -84,10 +86,61 @@ pub(crate) fn run(_: &[String]) -> Outcome {
     println!("  {:<26} {:>14} {:>14}", "create and join one", thread.0, coroutine.0);
     println!("  {:<26} {:>14} {:>14}", "hand a message over", thread.1, coroutine.1);
     println!("  {:<26} {:>14} {:>14}", "memory of a parked one", thread.2, coroutine.2);
-    println!("  {:<26} {:>14} {:>14}", "scheduled by", "the kernel", "the program");
+    let (thread, coroutine) = (others_advance_beside_a_thread(), others_advance_beside_a_coroutine()?);
+    println!("  {:<26} {:>14} {:>14}", "runs while another computes", yes(thread), yes(coroutine));
+    let shared = |seen: u32| if seen == 1 { "shared" } else { "its own" };
+    let (thread, coroutine) = (std::thread::spawn(touch).join(), ropewalk::spawn(touch).join());
+    let (thread, coroutine) = (thread.map_err(|_| "a thread has panicked")?, coroutine?);
+    println!("  {:<26} {:>14} {:>14}", "memory", shared(thread), shared(coroutine));
     println!("  {:<26} {:>14} {:>14}", "a panic takes with it", caught_thread(), caught_coroutine());
     println!("The column of processes comes with the process module.");
     Ok(())
+}
+
+fn yes(answer: bool) -> &'static str {
+    if answer { "yes" } else { "no" }
+}
+
+/// Adds one to a place of the caller's memory, and tells how much that has changed by.
+fn touch() -> u32 {
+    static PLACE: AtomicU32 = AtomicU32::new(0);
+    let before = PLACE.fetch_add(1, Ordering::Relaxed);
+    PLACE.load(Ordering::Relaxed) - before
+}
+
+/// Computes until something moves, for 30 ms at most; true if it has.
+fn compute_beside(moves: &AtomicU32) -> bool {
+    let end = Instant::now() + Duration::from_millis(30);
+    while Instant::now() < end {
+        if moves.load(Ordering::Relaxed) > 0 {
+            return true;
+        }
+    }
+    false
+}
+
+fn others_advance_beside_a_thread() -> bool {
+    let moves = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| moves.fetch_add(1, Ordering::Relaxed));
+        compute_beside(&moves)
+    })
+}
+
+/// Two coroutines that have both started, on one worker: the one that computes keeps it.
+fn others_advance_beside_a_coroutine() -> Result<bool, Box<dyn std::error::Error>> {
+    let runtime = ropewalk::Runtime::builder().workers(1).build()?;
+    Ok(runtime.run(|| {
+        let moves = AtomicU32::new(0);
+        ropewalk::scope(|s| {
+            s.spawn(|| {
+                ropewalk::yield_now();
+                moves.fetch_add(1, Ordering::Relaxed);
+            });
+            ropewalk::yield_now();
+            compute_beside(&moves)
+        })
+    }))
 }
 
 fn quietly<T>(f: impl FnOnce() -> T) -> T {

@@ -69,12 +69,13 @@ pub(crate) fn run(_: &[String]) -> Outcome {
         each(many, 100_000)
     );
     // Two threads, each of which holds the mutex long enough for the other to come and wait.
-    let gate = Mutex::new(0u32);
+    let (gate, start) = (Mutex::new(0u32), std::sync::Barrier::new(2));
     let visit = || {
+        start.wait();
         let before = kernel_sleeps();
         for _ in 0..200 {
             let mut inside = gate.lock();
-            *inside += opaque((0..20_000u32).fold(0, |sum, n| sum ^ opaque(n))) & 1 | 1;
+            *inside += opaque((0..200_000u32).fold(0, |sum, n| sum ^ opaque(n))) & 1 | 1;
         }
         kernel_sleeps() - before
     };
