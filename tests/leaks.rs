@@ -214,8 +214,10 @@ fn networked(_: &Arc<()>) {
     drop(far);
 }
 
+type Subject = fn(&Arc<()>);
+
 /// One round: a runtime, all of the above in it, and some that are still there when it ends.
-fn round(subject: fn(&Arc<()>)) {
+fn round(subject: Subject) {
     let live = Arc::new(());
     let runtime = Runtime::builder().workers(2).monitor_threshold(None).build().unwrap();
     let value = Arc::clone(&live);
@@ -253,7 +255,7 @@ fn held_at_rest(most: (isize, usize)) -> (isize, usize) {
 #[test]
 fn everything_that_is_made_is_given_back() {
     const ROUNDS: usize = 25;
-    let subjects: [(&str, fn(&Arc<()>)); 6] = [
+    let subjects: [(&str, Subject); 6] = [
         ("spawning", spawning),
         ("by hand", by_hand),
         ("waiting", waiting),
