@@ -4,19 +4,22 @@
 //! told, and the pool stays at its size.
 //!
 //! Reading order: `ring` (the tasks in shared memory, and who has which), `worker` (the child), `core` (the
-//! parent: tasks and results), `manage` (deaths, starts, timeouts), `task` (a result), `verbs`, `lazy`,
+//! parent: tasks) and `results`, `manage` (deaths, starts, timeouts), `task` (a result), `build`, `verbs`, `lazy`,
 //! `generic`.
 
+mod build;
 mod core;
 mod generic;
 mod lazy;
 mod manage;
+mod results;
 mod ring;
 mod task;
 mod verbs;
 mod worker;
 
+pub use build::PoolBuilder;
 pub use generic::{Pending, Pool as AnyPool, Portable};
 pub use lazy::{Imap, ImapUnordered};
 pub use task::{AsyncResult, RanOn, SubmitError, TaskError};
-pub use verbs::{Pool, PoolBuilder, WorkerInfo};
+pub use verbs::{Pool, WorkerInfo};
