@@ -65,6 +65,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "runtime/source.rs",
     "runtime/spawn.rs",
     "runtime/start.rs",
+    "runtime/started.rs",
     "runtime/task.rs",
     "runtime/timers.rs",
     "runtime/wait_queue.rs",

@@ -49,7 +49,7 @@ pub(crate) fn deliver(worker: &Worker, task: &TaskRef) {
 /// True if that has made any of them ready.
 pub(crate) fn cancel_all(worker: &Worker) -> bool {
     // SAFETY: this is the worker's thread; the copy ends the borrow before anything else runs.
-    let tasks: Vec<NonNull<Task>> = unsafe { worker.owner() }.started.iter().map(|(_, task)| *task).collect();
+    let tasks: Vec<NonNull<Task>> = unsafe { worker.owner() }.started.iter().collect();
     for task in tasks {
         // SAFETY: a started task is alive until its worker retires it.
         let task = unsafe { TaskRef::retain(task) };

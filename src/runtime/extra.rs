@@ -22,7 +22,7 @@ pub(crate) struct Extra {
     pub(crate) stack_size: usize,
     permit: OnceLock<Arc<Permit>>,
     /// Owner: touched on the coroutine only.
-    locals: UnsafeCell<Locals>,
+    locals: UnsafeCell<Option<Box<Locals>>>,
 }
 
 impl Extra {
@@ -63,7 +63,8 @@ impl Extra {
     /// * The caller runs on this task, and `f` runs no code of the user's.
     pub(crate) unsafe fn with_locals<R>(task: &Task, f: impl FnOnce(&mut Locals) -> R) -> R {
         // SAFETY: only the coroutine itself comes here, and `f` does not come here again.
-        f(unsafe { &mut *Self::get_or_make(task).locals.get() })
+        let locals = unsafe { &mut *Self::get_or_make(task).locals.get() };
+        f(locals.get_or_insert_default())
     }
 
     /// Drops the coroutine's locals, on the coroutine, until none is left.
@@ -72,11 +73,8 @@ impl Extra {
         // A destructor may set locals again; each round drops what it finds.
         loop {
             // SAFETY: only the coroutine itself comes here, and nothing is borrowed.
-            let locals = core::mem::take(unsafe { &mut *extra.locals.get() });
-            if locals.is_empty() {
-                return;
-            }
-            for (_, value) in locals {
+            let Some(locals) = core::mem::take(unsafe { &mut *extra.locals.get() }) else { return };
+            for (_, value) in *locals {
                 let _ = unwind::catch(move || drop(value));
             }
         }

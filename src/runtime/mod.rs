@@ -33,6 +33,7 @@ mod scope;
 pub(crate) mod source;
 mod spawn;
 mod start;
+mod started;
 mod task;
 mod timeout;
 mod timers;

@@ -35,6 +35,8 @@ pub(crate) struct Party {
     pub(crate) home: AtomicPtr<Worker>,
     /// How many shields are open: above zero, no cancellation is delivered.
     pub(crate) shields: Cell<u32>,
+    /// Where a started coroutine is in its home's table; see `started`.
+    pub(crate) place: Cell<u32>,
     /// At least as many mutexes as have its id as their owner's. A guard that another party drops (carried
     /// there by a hand-resumed coroutine) stays counted.
     holds: Cell<usize>,
@@ -49,6 +51,7 @@ impl Party {
             id: AtomicU32::new(id),
             home: AtomicPtr::new(ptr::null_mut()),
             shields: Cell::new(0),
+            place: Cell::new(0),
             holds: Cell::new(0),
             scopes: Scopes::new(),
         }

@@ -32,8 +32,7 @@ pub(crate) fn bind(worker: &Worker, task: NonNull<Task>) -> bool {
     // SAFETY: only its worker touches the strand, and that is this one from now on.
     unsafe { header.strand.get().write(core::mem::MaybeUninit::new(strand)) };
     worker.counters.started.add(1);
-    let key = owner.started.insert(task);
-    header.key.set(u32::try_from(key).expect("fewer than 2^32 coroutines at once"));
+    owner.started.insert(task);
     // Release: `home` is read by whoever claims a wait of this task, through the list's lock.
     header.party.home.store(core::ptr::from_ref(worker).cast_mut(), Ordering::Release);
     // AcqRel: pairs with `cancel::request`: either it finds STARTED and sends a message to `home`,

@@ -55,8 +55,6 @@ pub(crate) struct Task {
     pub(crate) id: u64,
     /// Name, stack size, permit, locals: made on first need.
     pub(crate) extra: AtomicPtr<Extra>,
-    /// Owner: the key in the worker's table of started coroutines.
-    pub(crate) key: Cell<u32>,
 }
 
 #[derive(Debug)]
@@ -130,7 +128,6 @@ impl TaskRef {
                 next: Cell::new(ptr::null_mut()),
                 id,
                 extra: AtomicPtr::new(extra),
-                key: Cell::new(0),
             },
             stage: UnsafeCell::new(Stage::Closure(f)),
             hook,

@@ -24,14 +24,13 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use slab::Slab;
-
 use super::clock::Clock;
 use super::core::Core;
 use super::inbox::Inbox;
 use super::metrics::Counters;
 use super::reactor::Reactor;
 use super::start;
+use super::started::Started;
 use super::task::{Task, TaskRef};
 use super::{idle, party, timers};
 use crate::base::deque::Deque;
@@ -76,7 +75,7 @@ pub(crate) struct Owner {
     pub(crate) clock: Clock,
     pub(crate) stacks: StackCache,
     /// All started coroutines of this worker.
-    pub(crate) started: Slab<NonNull<Task>>,
+    pub(crate) started: Started,
     /// Where the next steal begins.
     pub(crate) victim: usize,
     /// See `tired_of_unwinding`.
@@ -124,7 +123,7 @@ impl Worker {
                 wheel: Wheel::new(clock.now()),
                 clock,
                 stacks: StackCache::new(),
-                started: Slab::new(),
+                started: Started::new(),
                 victim: index + 1,
                 unwinding_yields: 0,
             }),
@@ -279,7 +278,7 @@ impl Worker {
         let owner = unsafe { self.owner() };
         owner.stacks.put(stack);
         self.counters.cached.set(owner.stacks.cached() as u64);
-        owner.started.remove(task.key.get() as usize);
+        owner.started.remove(&task);
         self.counters.finished.add(1);
     }
 
