@@ -280,4 +280,34 @@ mod travels {
             assert_eq!(seats.available(), 1);
         });
     }
+
+    type Order = (u32, Queue<u32>, Option<Mutex<u64>>);
+
+    fn serve(orders: Queue<Order>) {
+        for (n, replies, count) in orders.iter() {
+            if let Some(count) = count {
+                *count.lock().unwrap() += 1;
+            }
+            replies.put(n + 1).unwrap();
+        }
+    }
+
+    #[test]
+    fn queues_and_locks_travel_through_queues() {
+        watched(|| {
+            let orders = Queue::bounded(8).unwrap();
+            let servers: Vec<_> = (0..2).map(|_| Process::spawn(serve, orders.clone()).unwrap()).collect();
+            let (replies, count) = (Queue::bounded(100).unwrap(), Mutex::new(0).unwrap());
+            for n in 0..60u32 {
+                let count = n.is_multiple_of(2).then(|| count.clone());
+                orders.put((n, replies.clone(), count)).unwrap();
+            }
+            let mut got: Vec<u32> = (0..60).map(|_| replies.get().unwrap()).collect();
+            got.sort_unstable();
+            assert!(got.into_iter().eq(1..=60));
+            assert_eq!(*count.lock().unwrap(), 30);
+            orders.close();
+            servers.into_iter().for_each(|server| server.join().unwrap());
+        });
+    }
 }

@@ -1,33 +1,9 @@
-//! For tests of what is shared: other processes of this test binary, which open what they are told.
+//! For tests of what is shared: processes to be killed, and a seeded generator.
 #![forbid(unsafe_code)]
 
-use std::fs::OpenOptions;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Starts this binary again, to run the one test `name` in the role `role`.
-pub(super) fn start(name: &str, role: &str, number: u32, files: &[BorrowedFd<'_>]) -> Child {
-    let path = |file: &BorrowedFd<'_>| format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env("ROPEWALK_TEST_FILES", files.iter().map(path).collect::<Vec<_>>().join(" "))
-        .env("ROPEWALK_TEST_ROLE", role)
-        .env("ROPEWALK_TEST_NUMBER", number.to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-/// In the other process: the role, the number and the files. `None` in an ordinary run of the tests.
-pub(super) fn role() -> Option<(String, u32, Vec<OwnedFd>)> {
-    let role = std::env::var("ROPEWALK_TEST_ROLE").ok()?;
-    let open = |path| OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let files = std::env::var("ROPEWALK_TEST_FILES").unwrap();
-    let files = files.split(' ').map(|path| open(path).into()).collect();
-    Some((role, number("ROPEWALK_TEST_NUMBER", 0) as u32, files))
-}
+use super::Process;
 
 /// A number from the environment.
 pub(super) fn number(name: &str, otherwise: u64) -> u64 {
@@ -35,23 +11,20 @@ pub(super) fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 /// Waits for a process to end well, for some time.
-pub(super) fn ends_well(mut child: Child, what: &str) {
-    let give_up = Instant::now() + Duration::from_secs(20);
-    while Instant::now() < give_up {
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "a {what} failed: {status}");
-            return;
+pub(super) fn ends_well(process: Process<()>, what: &str) {
+    match process.join_timeout(Duration::from_secs(20)) {
+        Ok(result) => result.unwrap_or_else(|error| panic!("a {what} failed: {error}")),
+        Err(process) => {
+            process.kill().unwrap();
+            panic!("a {what} hangs");
         }
-        std::thread::sleep(Duration::from_millis(2));
     }
-    child.kill().unwrap();
-    panic!("a {what} hangs");
 }
 
-/// Kills and reaps.
-pub(super) fn kill(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
+/// Kills, and waits for the death.
+pub(super) fn kill(process: Process<()>) {
+    process.kill().unwrap();
+    process.wait().unwrap();
 }
 
 /// xorshift64; prints its seed.

@@ -84,6 +84,21 @@ pub(crate) struct Received {
 
 /// Receives one message; `WouldBlock` if there is none.
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+    receive_with(socket, buffer, 0)
+}
+
+/// As [`receive`], but the message stays: its descriptors are duplicates.
+pub(crate) fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+    receive_with(socket, buffer, libc::MSG_PEEK)
+}
+
+/// Takes the next message away, with its descriptors; true if there was one.
+pub(crate) fn discard(socket: BorrowedFd<'_>) -> bool {
+    // SAFETY: no bytes are asked for, and none are written; descriptors are closed where none are asked for.
+    unsafe { libc::recv(socket.as_raw_fd(), core::ptr::null_mut(), 0, libc::MSG_DONTWAIT) >= 0 }
+}
+
+fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8], how: libc::c_int) -> io::Result<Received> {
     let mut piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut control = Control([0; CONTROL]);
     // SAFETY: all zeros is a header without anything.
@@ -92,7 +107,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<R
     header.msg_iovlen = 1;
     header.msg_control = (&raw mut control).cast();
     header.msg_controllen = CONTROL as _;
-    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC | how;
     // SAFETY: everything the header points to lives through the call.
     let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) };
     let Ok(len) = usize::try_from(len) else { return Err(io::Error::last_os_error()) };

@@ -93,6 +93,8 @@ pub(super) struct Body {
     pub(super) capacity: AtomicU64,
     /// Slots at and above this were never used.
     slots: AtomicU64,
+    /// Messages with handles that were ever begun; see `wires`.
+    pub(super) numbers: AtomicU64,
     pub(super) putters: Putters,
     pub(super) getters: Getters,
     events: [Padded; 5],

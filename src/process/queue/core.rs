@@ -4,12 +4,13 @@
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::body::Body;
 use super::cursor::{MOST_BYTES, MOST_MESSAGES};
+use super::wires::Wires;
 use crate::base::event_word::EventWord;
 use crate::base::robust_word::RobustWord;
 use crate::runtime;
@@ -64,6 +65,7 @@ pub(super) struct Core {
     pub(super) object: Arc<Object<Body>>,
     /// Messages; checked once, when the queue was mapped.
     pub(super) capacity: usize,
+    pub(super) wires: Wires,
 }
 
 impl Core {
@@ -78,22 +80,28 @@ impl Core {
         }
         let ring = bytes.max(shared::page_len()).next_power_of_two();
         let begin = |body: &Body| body.capacity.store(capacity as u64, Ordering::Relaxed);
-        Self::with(Object::create(ring, begin)?)
+        Self::with(Object::create(ring, begin)?, Wires::new()?)
     }
 
-    /// Maps the queue that a descriptor is of.
-    pub(super) fn open(file: OwnedFd) -> io::Result<Self> {
-        Self::with(Object::open(file)?)
+    /// Maps the queue that a descriptor is of, and whose wires the others are.
+    pub(super) fn open(file: OwnedFd, putters: OwnedFd, getters: OwnedFd) -> io::Result<Self> {
+        Self::with(Object::open(file)?, Wires::open(putters, getters))
     }
 
-    fn with(object: Arc<Object<Body>>) -> io::Result<Self> {
+    /// The descriptors of the queue, in the order in which [`open`](Self::open) takes them.
+    pub(super) fn files(&self) -> [BorrowedFd<'_>; 3] {
+        let [putters, getters] = self.wires.ends();
+        [self.object.file(), putters, getters]
+    }
+
+    fn with(object: Arc<Object<Body>>, wires: Wires) -> io::Result<Self> {
         // Relaxed: written before anybody else could see it.
         let capacity = object.body().capacity.load(Ordering::Relaxed) as usize;
         let ring = object.ring_len();
         if capacity == 0 || capacity > MOST_MESSAGES || !ring.is_power_of_two() || ring > MOST_BYTES {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the queue's memory is damaged"));
         }
-        let core = Self { object, capacity };
+        let core = Self { object, capacity, wires };
         core.begin();
         Ok(core)
     }

@@ -1,13 +1,13 @@
 //! Putters and getters are killed at random moments; every message is counted.
 #![forbid(unsafe_code)]
 
-use std::os::fd::OwnedFd;
-use std::process::Child;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Queue;
-use super::core::Core;
-use crate::process::testing::{self, Random, ends_well, kill, number};
+use crate::process::Process;
+use crate::process::testing::{Random, ends_well, kill, number};
 use crate::shm::Array;
 
 /// Putter, number, padding.
@@ -20,6 +20,7 @@ const ALIVE: usize = 3;
 const STOP: usize = 0;
 
 /// What all processes of the test share.
+#[derive(Clone, Serialize, Deserialize)]
 struct Shared {
     queue: Queue<Message>,
     /// `[STOP]`, then for each putter: begun, done.
@@ -29,19 +30,8 @@ struct Shared {
 }
 
 impl Shared {
-    fn opened(files: Vec<OwnedFd>) -> Self {
-        let mut files = files.into_iter();
-        let mut next = || files.next().unwrap();
-        Self {
-            queue: Queue::with(Core::open(next()).unwrap()),
-            board: Array::open(next()).unwrap(),
-            receipts: Array::open(next()).unwrap(),
-        }
-    }
-
-    fn start(&self, role: &str, id: u32) -> Child {
-        let files = [self.queue.core.object.file(), self.board.file(), self.receipts.file()];
-        testing::start("process::queue::crash::child", role, id, &files)
+    fn start(&self, role: &str, id: u32) -> Process<()> {
+        Process::spawn(child, (role.to_owned(), id, self.clone())).unwrap()
     }
 
     fn put_all(&self, id: u32) {
@@ -68,10 +58,7 @@ impl Shared {
     }
 }
 
-#[test]
-fn child() {
-    let Some((role, id, files)) = testing::role() else { return };
-    let shared = Shared::opened(files);
+fn child((role, id, shared): (String, u32, Shared)) {
     match role.as_str() {
         "putter" => shared.put_all(id),
         "getter" => shared.get_all(),
@@ -101,8 +88,8 @@ fn killed_putters_and_getters_lose_one_message_each_at_most() {
         let role = if random.below(2) == 0 { "getter" } else { "coroutine getters" };
         (shared.start(role, 0), role)
     };
-    let mut putters: Vec<Child> = (0..ALIVE).map(|_| putter(&mut random)).collect();
-    let mut getters: Vec<(Child, &str)> = (0..ALIVE).map(|_| getter(&mut random)).collect();
+    let mut putters: Vec<Process<()>> = (0..ALIVE).map(|_| putter(&mut random)).collect();
+    let mut getters: Vec<(Process<()>, &str)> = (0..ALIVE).map(|_| getter(&mut random)).collect();
     // How many messages killed getters may have had in their hands.
     let mut lost_at_most = 0;
     for _ in 0..kills {

@@ -1,15 +1,16 @@
 //! Getting bytes: lock, look for a record, copy, give it up; or wait for one.
 
 use core::sync::atomic::Ordering;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use super::body::{Body, FILLED, GET_LOCK, ROOM, TASKS};
 use super::core::{Core, Limit};
 use super::cursor::Cursor;
-use super::record;
+use super::record::{self, WITH_HANDLES};
 use crate::shm::event::{Baton, notify_all, notify_one};
 use crate::shm::lock::Held;
-use crate::shm::pod::Pod;
+use crate::shm::pod::{self, Pod};
 
 /// Why no bytes were got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +23,13 @@ pub(super) enum NotGot {
     Misfit(usize),
 }
 
+/// What was got: the kind of the record, and its descriptors.
+pub(super) type Got = (u32, Vec<OwnedFd>);
+
 impl Core {
     /// Gets a record behind what is in `into`, and tells its kind. A cancellation point if it has to wait.
     #[inline]
-    pub(super) fn get<P: Pod>(&self, into: &mut Vec<P>, limit: Limit) -> Result<u32, NotGot> {
+    pub(super) fn get<P: Pod>(&self, into: &mut Vec<P>, limit: Limit) -> Result<Got, NotGot> {
         match self.try_get(into, limit) {
             Err(NotGot::Empty) if !limit.is_try() => self.get_slow(into, limit.deadline()),
             other => other,
@@ -33,7 +37,7 @@ impl Core {
     }
 
     #[cold]
-    fn get_slow<P: Pod>(&self, into: &mut Vec<P>, deadline: Option<Instant>) -> Result<u32, NotGot> {
+    fn get_slow<P: Pod>(&self, into: &mut Vec<P>, deadline: Option<Instant>) -> Result<Got, NotGot> {
         let body = self.object.body();
         self.spin(|| body.len() > 0);
         let mut in_time = true;
@@ -41,9 +45,9 @@ impl Core {
         loop {
             match self.try_get(into, Limit::Until(deadline)) {
                 Err(NotGot::Empty) if in_time => {}
-                Ok(kind) => {
+                Ok(got) => {
                     baton.keep();
-                    return Ok(kind);
+                    return Ok(got);
                 }
                 other => return other,
             }
@@ -66,10 +70,10 @@ impl Core {
     }
 
     #[inline]
-    fn try_get<P: Pod>(&self, into: &mut Vec<P>, limit: Limit) -> Result<u32, NotGot> {
+    fn try_get<P: Pod>(&self, into: &mut Vec<P>, limit: Limit) -> Result<Got, NotGot> {
         let body = self.object.body();
         let getters = &body.getters;
-        let kind = {
+        let got = {
             let _held = self.lock_getters(limit).ok_or(NotGot::Empty)?;
             // Relaxed: only holders of this lock write them.
             let head = Cursor(getters.head.head.load(Ordering::Relaxed));
@@ -88,11 +92,25 @@ impl Core {
             let header = header.ok_or(NotGot::Damaged)?;
             // SAFETY: as above.
             let fits = unsafe { record::read(&self.object, head, header, into) };
+            let number = if header.kind == WITH_HANDLES { number_of(into) } else { None };
+            let fds = number.map_or_else(Vec::new, |number| self.wires.look(number));
             body.advance_head(self.object.slot(), head, record::units(header.len));
-            if fits { Ok(header.kind) } else { Err(NotGot::Misfit(header.len)) }
+            if !fds.is_empty() {
+                self.wires.taken();
+            }
+            if fits { Ok((header.kind, fds)) } else { Err(NotGot::Misfit(header.len)) }
         };
         notify_one(self.event(ROOM));
-        kind
+        got
+    }
+
+    /// Takes away descriptors that belong to no record, while the queue is empty and nobody can put.
+    pub(super) fn drain_wires(&self) {
+        if let Some(_held) = self.lock_getters(Limit::Try)
+            && self.object.body().len() == 0
+        {
+            self.wires.drain();
+        }
     }
 
     /// Says that a message which was got has been worked on.
@@ -138,4 +156,9 @@ impl Core {
             body.settle(slot);
         }
     }
+}
+
+/// The number of the descriptors of a record, from the end of what was read.
+fn number_of<P: Pod>(read: &[P]) -> Option<u64> {
+    pod::bytes(read).last_chunk().map(|number| u64::from_ne_bytes(*number))
 }

@@ -8,11 +8,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::de::Error as _;
+use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::core::Core;
+use crate::io::passing;
 use crate::runtime::far;
-use crate::shm::travel;
 
 /// Bytes of the ring where nothing else is said.
 const RING: usize = 1 << 20;
@@ -164,12 +166,17 @@ impl<T: ?Sized> fmt::Debug for Queue<T> {
 
 impl<T: ?Sized> Serialize for Queue<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        travel::serialize(self.core.object.file(), serializer)
+        let [ring, putters, getters] = self.core.files().map(passing::pass);
+        let index = |passed: io::Result<u32>| passed.map_err(S::Error::custom);
+        (index(ring)?, index(putters)?, index(getters)?).serialize(serializer)
     }
 }
 
 impl<'de, T: ?Sized> Deserialize<'de> for Queue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        travel::deserialize(deserializer, Core::open).map(Self::with)
+        let (ring, putters, getters) = <(u32, u32, u32)>::deserialize(deserializer)?;
+        let file = |index| passing::take(index).map_err(D::Error::custom);
+        let core = Core::open(file(ring)?, file(putters)?, file(getters)?).map_err(D::Error::custom)?;
+        Ok(Self::with(core))
     }
 }

@@ -9,7 +9,8 @@
 //! Two short locks, one for each side, whose holders may die (`shm::lock`); each side moves one word, and
 //! waits for one event. Messages are serialised before the lock is taken, and decoded after it is free.
 //!
-//! Reading order: `cursor`, `body` (memory, invariants, repair), `record`, `core`, `put`, `get`, `handle`.
+//! Reading order: `cursor`, `body` (memory, invariants, repair), `record`, `core`, `put`, `get`, `wires`
+//! (handles in messages), `handle`.
 
 mod body;
 mod core;
@@ -23,6 +24,7 @@ mod put;
 mod record;
 mod slices;
 mod typed;
+mod wires;
 
 pub use error::{GetError, PutError};
 pub use handle::Queue;

@@ -1,21 +1,34 @@
 //! Putting bytes: lock, look for room, copy, publish; or wait for room.
 
 use core::sync::atomic::Ordering;
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use super::body::{FILLED, PUT_LOCK, ROOM};
 use super::core::{Core, Limit};
 use super::cursor::{Cursor, UNIT};
 use super::record;
+use super::wires::Sent;
 use crate::runtime::park::Shield;
 use crate::shm::event::{Baton, notify_all, notify_one};
 
 /// Why bytes were not put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum NotPut {
     Full,
     Closed,
     TooLarge,
+    /// The descriptors could not be sent.
+    Handles(io::Error),
+}
+
+/// What is put: bytes of one kind, and descriptors with their number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parcel<'a> {
+    pub(super) kind: u32,
+    pub(super) bytes: &'a [u8],
+    pub(super) handles: Option<(u64, &'a [BorrowedFd<'a>])>,
 }
 
 impl Core {
@@ -26,34 +39,38 @@ impl Core {
 
     /// Puts a record of one kind. A cancellation point if it has to wait; then nothing was put.
     #[inline]
-    pub(super) fn put(&self, kind: u32, bytes: &[u8], limit: Limit) -> Result<(), NotPut> {
-        if bytes.len() > self.longest() {
+    pub(super) fn put(&self, parcel: Parcel<'_>, limit: Limit) -> Result<(), NotPut> {
+        if parcel.bytes.len() > self.longest() {
             return Err(NotPut::TooLarge);
         }
-        match self.try_put(kind, bytes, limit) {
-            Err(NotPut::Full) if !limit.is_try() => self.put_slow(kind, bytes, limit.deadline()),
+        match self.try_put(parcel, limit) {
+            Err(NotPut::Full) if !limit.is_try() => self.put_slow(parcel, limit.deadline()),
             other => other,
         }
     }
 
+    /// A number for the descriptors of a message.
+    pub(super) fn next_number(&self) -> u64 {
+        // Relaxed: nothing rides on it, but that no two are alike.
+        self.object.body().numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
     #[cold]
-    fn put_slow(&self, kind: u32, bytes: &[u8], deadline: Option<Instant>) -> Result<(), NotPut> {
-        let units = record::units(bytes.len());
+    fn put_slow(&self, parcel: Parcel<'_>, deadline: Option<Instant>) -> Result<(), NotPut> {
+        let units = record::units(parcel.bytes.len());
         self.spin(|| self.has_room(units));
         let mut in_time = true;
         let baton = Baton::new(self.event(ROOM), || self.has_room(units));
         loop {
-            match self.try_put(kind, bytes, Limit::Until(deadline)) {
-                Err(NotPut::Full) if in_time => {}
+            // Before the attempt: room that comes after it ends the sleep.
+            let key = self.event(ROOM).prepare();
+            match self.try_put(parcel, Limit::Until(deadline)) {
+                Err(NotPut::Full) if in_time => in_time = self.object.wait(ROOM, key, deadline),
                 Ok(()) => {
                     baton.keep();
                     return Ok(());
                 }
                 other => return other,
-            }
-            let key = self.event(ROOM).prepare();
-            if !self.has_room(units) && !self.object.body().is_closed() {
-                in_time = self.object.wait(ROOM, key, deadline);
             }
         }
     }
@@ -73,7 +90,7 @@ impl Core {
     }
 
     #[inline]
-    fn try_put(&self, kind: u32, bytes: &[u8], limit: Limit) -> Result<(), NotPut> {
+    fn try_put(&self, parcel: Parcel<'_>, limit: Limit) -> Result<(), NotPut> {
         let body = self.object.body();
         let putters = &body.putters;
         {
@@ -82,7 +99,7 @@ impl Core {
             if body.is_closed() {
                 return Err(NotPut::Closed);
             }
-            let units = record::units(bytes.len());
+            let units = record::units(parcel.bytes.len());
             // Relaxed: only holders of this lock write them.
             let tail = Cursor(putters.tail.tail.load(Ordering::Relaxed));
             if !self.fits(tail, Cursor(putters.head_seen.load(Ordering::Relaxed)), units) {
@@ -92,8 +109,21 @@ impl Core {
                     return Err(NotPut::Full);
                 }
             }
+            if let Some((number, fds)) = parcel.handles {
+                let mut sent = self.wires.send(number, fds);
+                if matches!(sent, Sent::NoRoom) && body.len() == 0 {
+                    // What is on the way belongs to no record: its senders were killed.
+                    self.drain_wires();
+                    sent = self.wires.send(number, fds);
+                }
+                match sent {
+                    Sent::Yes => {}
+                    Sent::NoRoom => return Err(NotPut::Full),
+                    Sent::Failed(error) => return Err(NotPut::Handles(error)),
+                }
+            }
             // SAFETY: the lock is held, and the record fits.
-            unsafe { record::write(&self.object, tail, kind, bytes) };
+            unsafe { record::write(&self.object, tail, parcel.kind, parcel.bytes) };
             body.advance_tail(tail, units);
         }
         notify_one(self.event(FILLED));

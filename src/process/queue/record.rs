@@ -10,12 +10,19 @@ use super::cursor::{Cursor, UNIT};
 use crate::shm::object::Object;
 use crate::shm::pod::{self, Pod};
 
+/// Records that hold an encoded value.
+pub(super) const ENCODED: u32 = 1;
+/// Records that hold plain data.
+pub(super) const PLAIN: u32 = 2;
+/// Records that hold an encoded value with handles, and at the end the number of their descriptors.
+pub(super) const WITH_HANDLES: u32 = 3;
+
 /// The header of a record, as it lies in the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     /// Bytes that follow.
     pub(super) len: usize,
-    /// What they are: see `Kind`.
+    /// What they are: one of the above.
     pub(super) kind: u32,
 }
 

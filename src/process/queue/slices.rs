@@ -8,13 +8,11 @@ use super::core::Limit;
 use super::error::{GetError, PutError};
 use super::get::NotGot;
 use super::handle::Queue;
-use super::put::NotPut;
+use super::put::{NotPut, Parcel};
+use super::record::PLAIN;
 use crate::process::codec::DecodeError;
 use crate::runtime::far;
 use crate::shm::pod::{self, Pod};
-
-/// Records that hold plain data.
-const PLAIN: u32 = 2;
 
 impl<P: Pod> Queue<[P]> {
     /// Copies a slice into the ring, as one message; waits while there is no room. A cancellation point if it
@@ -62,8 +60,9 @@ impl<P: Pod> Queue<[P]> {
 
     fn put_limited(&self, slice: &[P], limit: Limit) -> Result<(), PutError<()>> {
         let bytes = pod::bytes(slice);
-        self.core.put(PLAIN, bytes, limit).map_err(|error| match error {
-            NotPut::Full => PutError::Full(()),
+        self.core.put(Parcel { kind: PLAIN, bytes, handles: None }, limit).map_err(|error| match error {
+            // The last: there are no handles.
+            NotPut::Full | NotPut::Handles(_) => PutError::Full(()),
             NotPut::Closed => PutError::Closed(()),
             NotPut::TooLarge => {
                 PutError::TooLarge { value: (), len: bytes.len(), limit: self.core.longest() }
@@ -107,7 +106,7 @@ impl<P: Pod> Queue<[P]> {
     fn get_limited(&self, into: &mut Vec<P>, limit: Limit) -> Result<usize, GetError> {
         let before = into.len();
         match self.core.get(into, limit) {
-            Ok(PLAIN) => Ok(into.len() - before),
+            Ok((PLAIN, _)) => Ok(into.len() - before),
             Ok(_) => {
                 into.truncate(before);
                 Err(GetError::Decode(DecodeError::new::<[P]>("it is an encoded value")))

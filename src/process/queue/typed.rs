@@ -3,6 +3,7 @@
 
 use core::cell::Cell;
 use core::time::Duration;
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -12,12 +13,13 @@ use super::core::Limit;
 use super::error::{GetError, PutError};
 use super::get::NotGot;
 use super::handle::Queue;
-use super::put::NotPut;
+use super::put::{NotPut, Parcel};
+use super::record::{ENCODED, WITH_HANDLES};
+use super::wires::NUMBER;
 use crate::process::codec::{DecodeError, EncodeError, decode, encode};
 use crate::runtime::far;
+use crate::sys::message::MOST_FDS;
 
-/// Records that hold an encoded value.
-pub(super) const ENCODED: u32 = 1;
 /// A buffer that has grown beyond this is not kept.
 const KEPT: usize = 64 * 1024;
 
@@ -72,15 +74,22 @@ impl<T: Serialize> Queue<T> {
     }
 
     fn put_limit(&self, value: T, limit: Limit) -> Result<(), PutError<T>> {
-        let (bytes, fds) = match encode(&value, borrow_buffer()) {
+        let (mut bytes, fds) = match encode(&value, borrow_buffer()) {
             Ok(encoded) => encoded,
             Err(error) => return Err(PutError::Encode { value, error }),
         };
-        if !fds.is_empty() {
-            let error = EncodeError::new::<T>("descriptors do not travel through a queue");
-            return Err(PutError::Encode { value, error });
-        }
-        let put = self.core.put(ENCODED, &bytes, limit);
+        let put = if fds.is_empty() {
+            self.core.put(Parcel { kind: ENCODED, bytes: &bytes, handles: None }, limit)
+        } else {
+            let number = self.core.next_number();
+            bytes.extend_from_slice(&number.to_ne_bytes());
+            let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+            if fds.len() > MOST_FDS {
+                let cause = format!("it has {} handles, and a message takes {MOST_FDS} at most", fds.len());
+                return Err(PutError::Encode { value, error: EncodeError::new::<T>(&cause) });
+            }
+            self.core.put(Parcel { kind: WITH_HANDLES, bytes: &bytes, handles: Some((number, &fds)) }, limit)
+        };
         let len = bytes.len();
         keep(bytes);
         match put {
@@ -88,6 +97,10 @@ impl<T: Serialize> Queue<T> {
             Err(NotPut::Full) => Err(PutError::Full(value)),
             Err(NotPut::Closed) => Err(PutError::Closed(value)),
             Err(NotPut::TooLarge) => Err(PutError::TooLarge { value, len, limit: self.core.longest() }),
+            Err(NotPut::Handles(error)) => {
+                let error = EncodeError::new::<T>(&format!("its handles cannot be sent: {error}"));
+                Err(PutError::Encode { value, error })
+            }
         }
     }
 }
@@ -134,7 +147,10 @@ impl<T: DeserializeOwned> Queue<T> {
         let mut bytes = borrow_buffer();
         let got = self.core.get(&mut bytes, limit);
         let value = match got {
-            Ok(ENCODED) => decode(&bytes, Vec::new()).map_err(GetError::Decode),
+            Ok((ENCODED, _)) => decode(&bytes, Vec::new()).map_err(GetError::Decode),
+            Ok((WITH_HANDLES, fds)) if bytes.len() >= NUMBER => {
+                decode(&bytes[..bytes.len() - NUMBER], fds).map_err(GetError::Decode)
+            }
             Ok(_) => Err(GetError::Decode(DecodeError::new::<T>("it is a slice of plain data"))),
             Err(NotGot::Empty) => Err(GetError::Empty),
             Err(NotGot::Closed) => Err(GetError::Closed),

@@ -1,16 +1,17 @@
 //! Parties are killed at random moments, and while they hold.
 #![forbid(unsafe_code)]
 
-use std::os::fd::OwnedFd;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Barrier, Condvar, Event, Mutex, Semaphore, TryLockError};
-use crate::process::testing::{self, Random, ends_well, kill, number};
-use crate::shm::object::Object;
+use crate::process::Process;
+use crate::process::testing::{Random, ends_well, kill, number};
 
 const LONG: Duration = Duration::from_secs(20);
 
+#[derive(Clone, Serialize, Deserialize)]
 struct Shared {
     pair: Mutex<[u64; 2]>,
     changed: Condvar,
@@ -33,29 +34,8 @@ impl Shared {
         }
     }
 
-    fn start(&self, role: &str) -> Child {
-        let files = [
-            self.pair.0.file(),
-            self.changed.0.file(),
-            self.seats.0.file(),
-            self.meeting.0.file(),
-            self.there.0.file(),
-            self.stop.0.file(),
-        ];
-        testing::start("process::sync::crash::child", role, 0, &files)
-    }
-
-    fn opened(files: Vec<OwnedFd>) -> Self {
-        let mut files = files.into_iter();
-        let mut next = || files.next().unwrap();
-        Self {
-            pair: Mutex(Object::open(next()).unwrap()),
-            changed: Condvar(Object::open(next()).unwrap()),
-            seats: Semaphore(Object::open(next()).unwrap()),
-            meeting: Barrier(Object::open(next()).unwrap()),
-            there: Event(Object::open(next()).unwrap()),
-            stop: Event(Object::open(next()).unwrap()),
-        }
+    fn start(&self, role: &str) -> Process<()> {
+        Process::spawn(child, (role.to_owned(), self.clone())).unwrap()
     }
 
     /// Raises both numbers, one after the other, again and again; repairs what a dead one has left.
@@ -77,10 +57,7 @@ impl Shared {
     }
 }
 
-#[test]
-fn child() {
-    let Some((role, _, files)) = testing::role() else { return };
-    let shared = Shared::opened(files);
+fn child((role, shared): (String, Shared)) {
     match role.as_str() {
         "raise" => shared.raise(),
         "raise in coroutines" => crate::scope(|s| (0..3).for_each(|_| drop(s.spawn(|| shared.raise())))),
@@ -113,7 +90,7 @@ fn a_mutex_of_the_killed_is_handed_on_with_notice() {
     let mut random = Random::new();
     let roles = ["raise", "raise in coroutines"];
     let start = |random: &mut Random| shared.start(roles[random.below(2) as usize]);
-    let mut parties: Vec<Child> = (0..3).map(|_| start(&mut random)).collect();
+    let mut parties: Vec<Process<()>> = (0..3).map(|_| start(&mut random)).collect();
     let mut notices = 0;
     for _ in 0..kills {
         std::thread::sleep(Duration::from_micros(random.below(10_000)));
