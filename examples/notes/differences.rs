@@ -4,12 +4,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use ropewalk::process::{self, Pipe, Process, ProcessError};
+
 use crate::Outcome;
 use crate::show::{each, status, timed};
 
 const MANY: u32 = 20_000;
 const THREADS: u32 = 500;
+const PROCESSES: u32 = 200;
 const TURNS: u32 = 20_000;
+
+static PLACE: AtomicU32 = AtomicU32::new(0);
 
 fn threads() -> (String, String, String) {
     let ((), create) = timed(|| {
@@ -80,32 +85,95 @@ fn coroutines() -> Result<(String, String, String), Box<dyn std::error::Error>> 
     }))
 }
 
+fn echo(end: Pipe<u32, u32>) {
+    while let Ok(n) = end.recv() {
+        if end.send(&n).is_err() {
+            return;
+        }
+    }
+}
+
+/// What a process that waits has for itself: its anonymous pages that it does not share, in bytes.
+fn own_memory(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let kilobytes = |key: &str| {
+        let line = text.lines().find(|line| line.starts_with(key))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    Some((kilobytes("Private_Dirty:")? + kilobytes("Private_Clean:")?) * 1024)
+}
+
+fn processes() -> Result<(String, String, String), Box<dyn std::error::Error>> {
+    process::prepare()?;
+    let (joined, create) = timed(|| {
+        (0..PROCESSES).try_for_each(|_| {
+            Process::spawn(|()| (), ())?.join()?;
+            Ok::<_, Box<dyn std::error::Error>>(())
+        })
+    });
+    joined?;
+    let (here, there) = process::pipe::<u32, u32>()?;
+    let child = Process::spawn(echo, there)?;
+    let (sent, switch) = timed(|| {
+        (0..TURNS).try_for_each(|n| {
+            here.send(&n)?;
+            here.recv()?;
+            Ok::<_, Box<dyn std::error::Error>>(())
+        })
+    });
+    sent?;
+    let memory = own_memory(child.pid()).map_or_else(|| "not told".to_owned(), |bytes| format!("{bytes} B"));
+    drop(here);
+    child.join()?;
+    Ok((each(create, PROCESSES), each(switch, 2 * TURNS), memory))
+}
+
+/// Adds one to a place of its memory.
+fn touch() {
+    PLACE.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Whether what another has done to its memory is seen here.
+fn memory(others: impl FnOnce() -> Outcome) -> Result<&'static str, Box<dyn std::error::Error>> {
+    let before = PLACE.load(Ordering::Relaxed);
+    others()?;
+    Ok(if PLACE.load(Ordering::Relaxed) == before { "its own" } else { "shared" })
+}
+
+/// What an abort has ended that was called in a process of its own.
+fn abort_takes(ended: Result<(), ProcessError>) -> &'static str {
+    if matches!(ended, Err(ProcessError::Signalled(_))) { "its process" } else { "itself" }
+}
+
 pub(crate) fn run(_: &[String]) -> Outcome {
-    let (thread, coroutine) = (threads(), coroutines()?);
-    println!("  {:<26} {:>14} {:>14}", "", "thread", "coroutine");
-    println!("  {:<26} {:>14} {:>14}", "create and join one", thread.0, coroutine.0);
-    println!("  {:<26} {:>14} {:>14}", "hand a message over", thread.1, coroutine.1);
-    println!("  {:<26} {:>14} {:>14}", "memory of a parked one", thread.2, coroutine.2);
-    let (thread, coroutine) = (others_advance_beside_a_thread(), others_advance_beside_a_coroutine()?);
-    println!("  {:<26} {:>14} {:>14}", "runs while another computes", yes(thread), yes(coroutine));
-    let shared = |seen: u32| if seen == 1 { "shared" } else { "its own" };
-    let (thread, coroutine) = (std::thread::spawn(touch).join(), ropewalk::spawn(touch).join());
-    let (thread, coroutine) = (thread.map_err(|_| "a thread has panicked")?, coroutine?);
-    println!("  {:<26} {:>14} {:>14}", "memory", shared(thread), shared(coroutine));
-    println!("  {:<26} {:>14} {:>14}", "a panic takes with it", caught_thread(), caught_coroutine());
-    println!("The column of processes comes with the process module.");
+    let row = |what: &str, process: &str, thread: &str, coroutine: &str| {
+        println!("  {what:<26} {process:>14} {thread:>14} {coroutine:>14}");
+    };
+    let (process, thread, coroutine) = (processes()?, threads(), coroutines()?);
+    row("", "process", "thread", "coroutine");
+    row("create and join one", &process.0, &thread.0, &coroutine.0);
+    row("hand a message over", &process.1, &thread.1, &coroutine.1);
+    row("memory of a parked one", &process.2, &thread.2, &coroutine.2);
+    let advance = (
+        others_advance_beside_a_process()?,
+        others_advance_beside_a_thread(),
+        others_advance_beside_a_coroutine()?,
+    );
+    row("runs while another computes", yes(advance.0), yes(advance.1), yes(advance.2));
+    let process = memory(|| Ok(Process::spawn(|()| touch(), ())?.join()?))?;
+    let thread = memory(|| std::thread::spawn(touch).join().map_err(|_| "a thread has panicked".into()))?;
+    let coroutine = memory(|| Ok(ropewalk::spawn(touch).join()?))?;
+    row("global variables", process, thread, coroutine);
+    row("a panic takes with it", caught_process()?, caught_thread(), caught_coroutine());
+    let process = Process::spawn(|()| std::process::abort(), ())?.join();
+    let thread = Process::spawn(|()| drop(std::thread::spawn(|| std::process::abort()).join()), ())?.join();
+    let coroutine = Process::spawn(|()| drop(ropewalk::spawn(|| std::process::abort()).join()), ())?.join();
+    row("an abort takes with it", abort_takes(process), abort_takes(thread), abort_takes(coroutine));
     Ok(())
 }
 
 fn yes(answer: bool) -> &'static str {
     if answer { "yes" } else { "no" }
-}
-
-/// Adds one to a place of the caller's memory, and tells how much that has changed by.
-fn touch() -> u32 {
-    static PLACE: AtomicU32 = AtomicU32::new(0);
-    let before = PLACE.fetch_add(1, Ordering::Relaxed);
-    PLACE.load(Ordering::Relaxed) - before
 }
 
 /// Computes until something moves, for 30 ms at most; true if it has.
@@ -117,6 +185,15 @@ fn compute_beside(moves: &AtomicU32) -> bool {
         }
     }
     false
+}
+
+/// The child computes; this process goes on meanwhile.
+fn others_advance_beside_a_process() -> Result<bool, Box<dyn std::error::Error>> {
+    let busy = Process::spawn(|()| compute_beside(&AtomicU32::new(0)), ())?;
+    touch();
+    let meanwhile = busy.is_alive();
+    busy.join()?;
+    Ok(meanwhile)
 }
 
 fn others_advance_beside_a_thread() -> bool {
@@ -149,6 +226,15 @@ fn quietly<T>(f: impl FnOnce() -> T) -> T {
     let value = f();
     std::panic::set_hook(hook);
     value
+}
+
+fn caught_process() -> Result<&'static str, Box<dyn std::error::Error>> {
+    let child = |()| -> () {
+        std::panic::set_hook(Box::new(|_| {}));
+        panic!("on purpose");
+    };
+    let ended = Process::spawn(child, ())?.join();
+    Ok(if matches!(ended, Err(ProcessError::Panicked { .. })) { "itself" } else { "nothing" })
 }
 
 fn caught_thread() -> &'static str {

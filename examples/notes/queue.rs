@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ropewalk::process;
 use ropewalk::queue::{PriorityQueue, Queue};
 
 use crate::Outcome;
@@ -78,6 +79,43 @@ pub(crate) fn run(_: &[String]) -> Outcome {
     [(2, "wash"), (1, "eat"), (2, "iron"), (0, "wake")].into_iter().try_for_each(|job| urgent.put(job))?;
     urgent.close();
     println!("  by priority: {:?}", urgent.iter().map(|job| job.1).collect::<Vec<_>>());
-    println!("A queue between processes comes with the process module.");
+    between_processes()
+}
+
+/// Squares what it gets, until the queue is closed.
+fn work((todo, done): (process::Queue<u64>, process::Queue<(u32, u64)>)) -> usize {
+    let mut count = 0;
+    while let Ok(n) = todo.get() {
+        done.put((std::process::id(), n * n)).expect("the parent keeps it open");
+        todo.task_done();
+        count += 1;
+    }
+    count
+}
+
+fn between_processes() -> Outcome {
+    println!("Between processes: the ring is in shared memory, and two children get from it:");
+    let (todo, done) = (process::Queue::bounded(8)?, process::Queue::bounded(64)?);
+    for n in 1..=3 {
+        todo.put(n)?;
+    }
+    let (head, tail, bytes) = todo.ring_ends();
+    println!("  3 put: bytes {head} to {tail} of a ring of {bytes} hold {} messages", todo.len());
+    let children = [0, 1].map(|_| process::Process::spawn(work, (todo.clone(), done.clone())));
+    for n in 4..=40 {
+        todo.put(n)?;
+    }
+    todo.join();
+    todo.close();
+    let mut sum = 0;
+    for _ in 1..=40 {
+        sum += done.get()?.1;
+    }
+    for child in children {
+        let child = child?;
+        let pid = child.pid();
+        println!("  process {pid} has squared {} numbers", child.join()?);
+    }
+    println!("  the sum of the squares is {sum} (expected {})", (1..=40u64).map(|n| n * n).sum::<u64>());
     Ok(())
 }
