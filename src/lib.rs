@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`coroutine`] (stacks, registers, the switch), then `runtime` (who runs when),
 //! then [`sync`] (the futex and its family), [`queue`] and [`channel`] (rings), [`thread`] (pool),
-//! [`process`], [`time`], [`net`].
+//! [`process`], [`time`], [`net`], and last `monkey`, which makes foreign code wait like this crate's.
 
 // Under `cfg(loom)` only the words that are model-checked are used.
 #![cfg_attr(loom, allow(dead_code))]
@@ -16,6 +16,8 @@ pub mod channel;
 pub mod coroutine;
 #[cfg(not(loom))]
 mod io;
+#[cfg(all(not(loom), feature = "monkey", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub mod monkey;
 #[cfg(not(loom))]
 pub mod net;
 #[cfg(not(loom))]

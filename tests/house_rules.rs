@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers from the lowest; those of one row may use each other.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["base", "sys"],
     &["trace"],
     &["coroutine"],
@@ -15,6 +15,7 @@ const LAYERS: [&[&str]; 9] = [
     &["shm"],
     &["process", "thread"],
     &["net"],
+    &["monkey"],
 ];
 
 /// The one file that looks upwards: it offers the runtime's `spawn` where users look for it.
@@ -48,6 +49,34 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "process/divert.rs",
     "process/pool/ring.rs",
     "process/serve.rs",
+    "monkey/errno.rs",
+    "monkey/files.rs",
+    "monkey/names.rs",
+    "monkey/child.rs",
+    "monkey/ask.rs",
+    "monkey/syscall.rs",
+    "monkey/real.rs",
+    "monkey/thread.rs",
+    "monkey/futex.rs",
+    "monkey/wait.rs",
+    "monkey/ready.rs",
+    "monkey/poll.rs",
+    "monkey/epoll.rs",
+    "monkey/vectors.rs",
+    "monkey/stream.rs",
+    "monkey/slot.rs",
+    "monkey/message.rs",
+    "monkey/kind.rs",
+    "monkey/file.rs",
+    "monkey/descriptor.rs",
+    "monkey/connect.rs",
+    "monkey/accept.rs",
+    "monkey/gate.rs",
+    "monkey/hook.rs",
+    "monkey/self_test.rs",
+    "monkey/signal.rs",
+    "monkey/symbols.rs",
+    "monkey/time.rs",
     "runtime/cancel.rs",
     "runtime/core.rs",
     "runtime/current.rs",
@@ -87,6 +116,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "shm/object.rs",
     "shm/pod.rs",
     "shm/region.rs",
+    "thread/borrow.rs",
     "sync/deadlock.rs",
     "sync/mutex.rs",
     "sync/once.rs",
@@ -101,6 +131,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "sys/poll.rs",
     "sys/process.rs",
     "sys/shared.rs",
+    "sys/raw.rs",
     "sys/signal.rs",
     "sys/socket.rs",
     "sys/thread.rs",
@@ -193,7 +224,9 @@ fn no_file_is_too_long() {
 #[test]
 fn unsafe_code_stays_in_the_listed_files() {
     for (name, text) in sources() {
-        let has_unsafe = text.lines().any(|line| has_word(code(line), "unsafe"));
+        // `pass!` makes a system call of its arguments: unsafe code in a macro's clothes.
+        let is_unsafe = |line: &str| has_word(line, "unsafe") || line.contains("pass!(");
+        let has_unsafe = text.lines().any(|line| is_unsafe(code(line)));
         if MAY_BE_UNSAFE.contains(&name.as_str()) {
             assert!(has_unsafe, "src/{name} no longer needs its place in MAY_BE_UNSAFE");
             continue;

@@ -291,3 +291,23 @@ fn accept_waits_without_spinning_while_there_is_no_descriptor() {
         Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap())
     }
 }
+
+#[test]
+fn a_datagram_error_is_told_once_and_then_waited_on() {
+    // An error event of a socket that goes on must not be taken for its end: the next receive waits.
+    on_workers(|| {
+        let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
+        socket.connect(gone).unwrap();
+        let sending = Arc::clone(&socket);
+        // It sends once the other waits, so that the error comes as an event.
+        let sender = ropewalk::spawn(move || {
+            ropewalk::sleep(Duration::from_millis(5));
+            sending.send(b"anybody?")
+        });
+        assert_eq!(socket.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        sender.join().unwrap().unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        assert_eq!(socket.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::TimedOut);
+    });
+}

@@ -65,7 +65,7 @@ impl<T: AsFd> Evented<T> {
                     Ok(result) => {
                         let moved = result.moved();
                         if room.is_some_and(|room| moved > 0 && moved < room) {
-                            self.source.exhausted(direction, seen);
+                            self.source.ran_short(direction, seen);
                         }
                         return Ok(result);
                     }

@@ -175,6 +175,12 @@ pub fn shield<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
+/// The index of the calling worker; the largest number on a plain thread.
+#[cfg_attr(not(feature = "monkey"), expect(dead_code, reason = "its counters are sharded by it"))]
+pub(crate) fn worker_index() -> usize {
+    super::worker::current().map_or(usize::MAX, |worker| worker.index)
+}
+
 /// The number of the calling coroutine or thread.
 pub(crate) fn current_number() -> u64 {
     match task() {

@@ -45,6 +45,8 @@ mod worker;
 pub use block_on::block_on;
 pub use builder::{Runtime, RuntimeBuilder};
 pub(crate) use current::current_number;
+#[cfg(feature = "monkey")]
+pub(crate) use current::worker_index;
 pub use current::{
     Handle, current, is_coroutine, park, park_deadline, park_timeout, shield, sleep, sleep_until, yield_now,
 };

@@ -5,12 +5,14 @@
 //! | from | to | who | when |
 //! |---|---|---|---|
 //! | any | next tick, not `DRY`, not `WAITED` | the poller | an event |
-//! | any | the same, `CLOSED` | the poller | the peer has hung up: no edge will come again |
-//! | the word before the call, not `CLOSED` | same tick, `DRY` | a caller, by CAS | the kernel had no more |
+//! | any | the same, `CLOSED` | the poller | the peer has hung up: a short read is no sign of the end |
+//! | the word before the call | same tick, `DRY` | a caller, by CAS | the kernel said that it would block |
+//! | the word before the call, not `CLOSED` | same tick, `DRY` | a caller, by CAS | it moved less than there was room for |
 //! | `DRY` | the same, `WAITED` | whoever is going to wait, with the list locked | before it is listed |
 //!
 //! The CAS makes an event that comes between the kernel's answer and the caller's conclusion win. While
-//! the word is `DRY` nobody asks the kernel: a read after a short read waits at once.
+//! the word is `DRY` nobody asks the kernel: a read after a short read waits at once. After the peer has hung
+//! up, the end is still to be read after the last bytes, and no edge will tell of it.
 //!
 //! Waiters set `WAITED` and are listed under one hold of a lock; the poller changes the word first, and takes
 //! the lock only if `WAITED` was set. So either it finds the waiter, or the waiter finds that it is not `DRY`.
@@ -141,13 +143,19 @@ impl Source {
         (word & DRY == 0).then_some(Seen(word))
     }
 
-    /// Says that the kernel had no more after the word was `seen`.
+    /// Says that the kernel would have blocked after the word was `seen`.
     #[inline]
     pub(crate) fn exhausted(&self, direction: Direction, seen: Seen) {
+        let word = &self.lane(direction).word;
+        // Relaxed: nothing rides on it; if an event has come since, the CAS fails, as it should.
+        let _ = word.compare_exchange(seen.0, seen.0 | DRY, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Says that the kernel moved less than there was room for after the word was `seen`.
+    #[inline]
+    pub(crate) fn ran_short(&self, direction: Direction, seen: Seen) {
         if seen.0 & CLOSED == 0 {
-            let word = &self.readiness.lanes[direction as usize].word;
-            // Relaxed: nothing rides on it; if an event has come since, the CAS fails, as it should.
-            let _ = word.compare_exchange(seen.0, seen.0 | DRY, Ordering::Relaxed, Ordering::Relaxed);
+            self.exhausted(direction, seen);
         }
     }
 
@@ -155,17 +163,55 @@ impl Source {
     ///
     /// Returns false if the deadline came first.
     pub(crate) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<bool> {
+        match self.wait_quietly(direction, deadline)? {
+            Outcome::Cancelled => raise_cancelled(),
+            outcome => Ok(outcome == Outcome::Notified),
+        }
+    }
+
+    /// As [`wait`](Self::wait), but tells of a cancellation instead of unwinding.
+    pub(crate) fn wait_quietly(
+        &self,
+        direction: Direction,
+        deadline: Option<Instant>,
+    ) -> io::Result<Outcome> {
         self.stay_registered()?;
-        let lane = self.lane(direction);
-        let Some(waiter) = lane.enlist(Waiter::open) else { return Ok(true) };
+        let Some(waiter) = self.lane(direction).enlist(Waiter::open) else { return Ok(Outcome::Notified) };
         let outcome = park(waiter, Reason::Io, self.fd.cast_unsigned() as usize, deadline);
         if outcome != Outcome::Notified {
-            lane.waiters.lock().retain(|other| *other != waiter);
+            self.delist(direction, waiter);
         }
-        if outcome == Outcome::Cancelled {
-            raise_cancelled();
+        Ok(outcome)
+    }
+
+    /// Lists a wait that the caller has opened, to be ended by the next event; false if the direction may be
+    /// ready already. Whoever lists it calls [`delist`](Self::delist) before it goes on.
+    #[cfg_attr(not(feature = "monkey"), expect(dead_code, reason = "poll and select need it"))]
+    pub(crate) fn enlist(&self, direction: Direction, waiter: Waiter) -> io::Result<bool> {
+        self.stay_registered()?;
+        Ok(self.lane(direction).enlist(|| waiter).is_some())
+    }
+
+    /// Takes a wait off the list again, if it is still there.
+    pub(crate) fn delist(&self, direction: Direction, waiter: Waiter) {
+        self.lane(direction).waiters.lock().retain(|other| *other != waiter);
+    }
+
+    /// Leaves the reactor, because the descriptor is about to be closed; whoever waits is woken.
+    #[cfg_attr(not(feature = "monkey"), expect(dead_code, reason = "native sockets leave when dropped"))]
+    pub(crate) fn leave(&self) {
+        let mut home = self.home.lock();
+        if let Some((reactor, key)) = home.take() {
+            reactor.deregister(self.fd, key);
         }
-        Ok(outcome == Outcome::Notified)
+        // Release: as in `orphan`. Under the lock, so that whoever settles anew comes before it or sees it.
+        self.readiness.orphaned.store(true, Ordering::Release);
+        drop(home);
+        for lane in &self.readiness.lanes {
+            // Relaxed: an event of the descriptor that goes, if it comes late, costs the next one a look.
+            lane.word.fetch_and(!CLOSED, Ordering::Relaxed);
+            lane.event(false, &mut Claimed::wake);
+        }
     }
 
     fn lane(&self, direction: Direction) -> &Lane {

@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 pub(crate) use libc::epoll_event as Event;
 
+use super::raw::{self, words};
+
 fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
@@ -31,14 +33,15 @@ pub(crate) fn eventfd() -> io::Result<OwnedFd> {
 pub(crate) fn signal(eventfd: &OwnedFd) {
     let one = 1u64.to_ne_bytes();
     // SAFETY: the buffer is 8 bytes long. A counter that is full (EAGAIN) is as good as a signal.
-    let _ = unsafe { libc::write(eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    let _ = unsafe { raw::call(libc::SYS_write, words![eventfd.as_raw_fd(), one.as_ptr(), one.len()]) };
 }
 
 /// Takes what was added to an eventfd; nothing if there is nothing.
 pub(crate) fn take_signal(eventfd: &OwnedFd) {
     let mut count = [0u8; 8];
     // SAFETY: the buffer is 8 bytes long. An empty counter (EAGAIN) is as good.
-    let _ = unsafe { libc::read(eventfd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+    let _ =
+        unsafe { raw::call(libc::SYS_read, words![eventfd.as_raw_fd(), count.as_mut_ptr(), count.len()]) };
 }
 
 /// Registers `fd` with edge-triggered `events`.
@@ -84,17 +87,15 @@ pub(crate) fn wait<'a>(
     let limit = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
     let place = events.as_mut_ptr().cast::<Event>();
     let no_mask: *const libc::sigset_t = core::ptr::null();
+    let args = words![epoll.as_raw_fd(), place, most, limit, no_mask, 8usize];
     // SAFETY: the buffer has room for `most` events, and `limit` is null or a timespec on this frame.
-    let count = unsafe {
-        libc::syscall(libc::SYS_epoll_pwait2, epoll.as_raw_fd(), place, most, limit, no_mask, 8usize)
+    let count = match unsafe { raw::call(libc::SYS_epoll_pwait2, args) } {
+        answer if answer == -(libc::ENOSYS as isize) => wait_millis(epoll, place, most, timeout),
+        answer => answer,
     };
-    let count = match usize::try_from(count) {
-        Ok(count) => count,
-        Err(_) => match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::Interrupted => 0,
-            error if error.raw_os_error() == Some(libc::ENOSYS) => wait_millis(epoll, place, most, timeout)?,
-            error => return Err(error),
-        },
+    let count = match raw::result(count) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+        other => other?,
     };
     // SAFETY: the kernel has written the first `count`.
     Ok(unsafe { core::slice::from_raw_parts(place, count) })
@@ -106,17 +107,12 @@ fn wait_millis(
     place: *mut Event,
     most: libc::c_int,
     timeout: Option<Duration>,
-) -> io::Result<usize> {
+) -> isize {
     let millis = timeout.map_or(-1, |limit| {
         libc::c_int::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
     });
+    let no_mask: *const libc::sigset_t = core::ptr::null();
+    let args = words![epoll.as_raw_fd(), place, most, millis, no_mask, 8usize];
     // SAFETY: the caller gives room for `most` events.
-    let count = unsafe { libc::epoll_wait(epoll.as_raw_fd(), place, most, millis) };
-    match usize::try_from(count) {
-        Ok(count) => Ok(count),
-        Err(_) => match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-            error => Err(error),
-        },
-    }
+    unsafe { raw::call(libc::SYS_epoll_pwait, args) }
 }

@@ -9,6 +9,7 @@ pub(crate) mod message;
 pub(crate) mod objects;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod raw;
 pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod socket;

@@ -9,6 +9,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::raw::{self, words};
+
 const FLAGS: libc::c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
 
 /// An address in the kernel's form.
@@ -139,19 +141,21 @@ pub(crate) fn stream(address: &RawAddr) -> io::Result<OwnedFd> {
 
 /// Begins to connect; `WouldBlock` or `EINPROGRESS` if that takes time.
 pub(crate) fn connect(socket: BorrowedFd<'_>, address: &RawAddr) -> io::Result<()> {
-    let place = (&raw const address.storage).cast();
+    let place = &raw const address.storage;
     // SAFETY: the address lives through the call, and has that length.
-    let result = unsafe { libc::connect(socket.as_raw_fd(), place, address.len) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    raw::result(unsafe { raw::call(libc::SYS_connect, words![socket.as_raw_fd(), place, address.len]) })
+        .map(drop)
 }
 
 /// Takes a connection.
 pub(crate) fn accept(socket: BorrowedFd<'_>) -> io::Result<(OwnedFd, RawAddr)> {
     let mut address = RawAddr::empty();
-    let place = (&raw mut address.storage).cast();
+    let (place, len) = (&raw mut address.storage, &raw mut address.len);
     // SAFETY: the storage has room for every family, and both live through the call.
-    let fd = unsafe { libc::accept4(socket.as_raw_fd(), place, &raw mut address.len, FLAGS) };
-    Ok((owned(fd)?, address))
+    let answer = unsafe { raw::call(libc::SYS_accept4, words![socket.as_raw_fd(), place, len, FLAGS]) };
+    let fd = raw::result(answer)? as libc::c_int;
+    // SAFETY: the kernel has just made it for this caller.
+    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, address))
 }
 
 /// Lets as many connections wait to be accepted as the system allows. std asks for 128, which a burst of

@@ -30,6 +30,15 @@ pub fn on_workers(f: impl Fn() + Send + Sync + Clone + 'static) {
     }
 }
 
+/// Runs `f` as a coroutine of a runtime with one worker, every libc function replaced.
+#[cfg(feature = "monkey")]
+pub fn on_one_worker<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    watched(|| {
+        ropewalk::monkey::patch_all().unwrap();
+        runtime(1).run(f)
+    })
+}
+
 pub fn runtime(workers: usize) -> Runtime {
     Runtime::builder().workers(workers).name("test").build().expect("a runtime starts")
 }

@@ -1,0 +1,159 @@
+//! `accept`, which has no flag to only try: the flags of `accept4` are the new socket's.
+//!
+//! A listener that this process alone has (made by a replaced function, never duplicated, closed on exec) is made
+//! non-blocking underneath when a coroutine first waits on it: `FORCED`. The user goes on seeing it as blocking: `fcntl`
+//! hides the flag, and `accept` on a plain thread waits in `poll`. Before the listener is duplicated or made to
+//! survive an exec the flag is taken off again, so that nobody else meets it.
+//!
+//! Any other listener is waited for with epoll, and then another thread accepts, since somebody else may be
+//! quicker: that costs a switch of threads for each connection, and leaves the shared description alone.
+
+use libc::{c_int, sockaddr, socklen_t};
+
+use super::errno::{self, raw};
+use super::gate;
+use super::hook::pass;
+use super::offload::offload;
+use super::slot::{self, FORCED, Known, SOLE, known};
+use super::symbols::Symbol;
+use super::wait::{Attempt, Direction, is_nonblocking, timeout};
+
+/// The caller's place for the peer's address.
+#[derive(Clone, Copy)]
+struct Peer(*mut sockaddr, *mut socklen_t);
+
+// SAFETY: the caller of the replaced function waits until the call is over, wherever it is made.
+unsafe impl Sync for Peer {}
+
+impl Peer {
+    fn accept(&self, fd: c_int, flags: c_int) -> isize {
+        pass!(SYS_accept4, fd, self.0, self.1, flags)
+    }
+}
+
+/// Makes a listener that is this process's alone non-blocking; false if it is not.
+fn force(known: Known) -> bool {
+    if known.flags() & FORCED != 0 {
+        return true;
+    }
+    if known.flags() & SOLE == 0 || pass!(SYS_fcntl, known.fd(), libc::F_GETFD) & 1 == 0 {
+        return false;
+    }
+    let flags = pass!(SYS_fcntl, known.fd(), libc::F_GETFL);
+    if flags < 0 || pass!(SYS_fcntl, known.fd(), libc::F_SETFL, flags | libc::O_NONBLOCK as isize) < 0 {
+        return false;
+    }
+    known.update(0, FORCED);
+    true
+}
+
+/// Makes the listener blocking again, because others will see it.
+pub(super) fn release(known: Known) {
+    let _held = known.slot.force.lock();
+    if known.flags() & FORCED != 0 {
+        let flags = pass!(SYS_fcntl, known.fd(), libc::F_GETFL);
+        pass!(SYS_fcntl, known.fd(), libc::F_SETFL, flags & !(libc::O_NONBLOCK as isize));
+        known.update(FORCED, 0);
+    }
+}
+
+fn accept_parking(symbol: Symbol, fd: c_int, peer: Peer, flags: c_int) -> isize {
+    let Some(known) = known(fd).filter(|known| known.kind().is_socket()) else {
+        return peer.accept(fd, flags);
+    };
+    if is_nonblocking(known) != Ok(false) {
+        return peer.accept(fd, flags);
+    }
+    let mut attempt = Attempt::new(symbol, known, Direction::Read);
+    loop {
+        // The lock keeps the flag while the call relies on it, which never waits.
+        let held = known.slot.force.lock();
+        let answer = if force(known) { Some(try_once(known, peer, flags)) } else { None };
+        drop(held);
+        match answer {
+            Some(Some(answer)) => return answer,
+            Some(None) => {
+                if let Err(error) = attempt.wait() {
+                    return error;
+                }
+            }
+            None => {
+                return match attempt.wait_ready() {
+                    Ok(()) => offload(symbol, || peer.accept(fd, flags)),
+                    Err(error) => error,
+                };
+            }
+        }
+    }
+}
+
+/// Takes a connection that is there; `None` if there is none.
+fn try_once(known: Known, peer: Peer, flags: c_int) -> Option<isize> {
+    let source = &known.slot.source;
+    let seen = source.ready(Direction::Read)?;
+    match peer.accept(known.fd(), flags) {
+        answer if answer == raw(libc::EAGAIN) => {
+            source.exhausted(Direction::Read, seen);
+            None
+        }
+        answer => Some(answer),
+    }
+}
+
+/// On a plain thread: as the kernel, but for a listener that is non-blocking for the coroutines' sake.
+fn accept_plain(fd: c_int, peer: Peer, flags: c_int) -> isize {
+    loop {
+        let answer = peer.accept(fd, flags);
+        let forced = |known: &Known| known.flags() & FORCED != 0;
+        if answer != raw(libc::EAGAIN) {
+            return answer;
+        }
+        let Some(known) = slot::known_already(fd).filter(forced) else { return answer };
+        let limit = timeout(known, Direction::Read).map(super::time::timespec_of);
+        let limit = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+        let mut place = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        match pass!(SYS_ppoll, &raw mut place, 1usize, limit, core::ptr::null::<libc::sigset_t>(), 8usize) {
+            0 => return raw(libc::EAGAIN),
+            error if error < 0 => return error,
+            _ => {}
+        }
+    }
+}
+
+fn accept_either(symbol: Symbol, fd: c_int, peer: Peer, flags: c_int) -> c_int {
+    if !gate::open(symbol) {
+        return errno::result(accept_plain(fd, peer, flags)) as c_int;
+    }
+    let before = errno::get();
+    let answer = accept_parking(symbol, fd, peer, flags);
+    if let Ok(new) = c_int::try_from(answer)
+        && new >= 0
+    {
+        slot::adopt(new, SOLE);
+    }
+    errno::set(before);
+    errno::result(answer) as c_int
+}
+
+/// libc's `accept4`.
+///
+/// # Safety
+/// * As libc's manual says.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn accept4(
+    fd: c_int,
+    address: *mut sockaddr,
+    len: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
+    accept_either(Symbol::Accept4, fd, Peer(address, len), flags)
+}
+
+/// libc's `accept`.
+///
+/// # Safety
+/// * As libc's manual says.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> c_int {
+    accept_either(Symbol::Accept, fd, Peer(address, len), 0)
+}

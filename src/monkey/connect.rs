@@ -1,0 +1,75 @@
+//! `connect`, which takes time and has no flag to only begin.
+//!
+//! So O_NONBLOCK is set for the length of the system call that begins it, and taken off again before anything waits.
+//! The same call, made again, tells how it has ended, and only it: the kernel takes a socket for connected, or for
+//! free to be connected anew, once `connect` has said so.
+
+use libc::{c_int, sockaddr, socklen_t};
+
+use super::errno::raw;
+use super::hook::{hook, pass};
+use super::offload::offload;
+use super::slot::{Known, known};
+use super::symbols::Symbol;
+use super::wait::{Attempt, Direction, is_nonblocking};
+
+/// An address of the caller's, for a thread of the pool.
+#[derive(Clone, Copy)]
+struct Address(*const sockaddr, socklen_t);
+
+// SAFETY: the caller of the replaced function waits until the call is over, wherever it is made.
+unsafe impl Sync for Address {}
+
+impl Address {
+    fn connect(&self, fd: c_int) -> isize {
+        pass!(SYS_connect, fd, self.0, self.1)
+    }
+}
+
+fn connect_parking(known: Known, address: Address) -> isize {
+    let fd = known.fd();
+    match is_nonblocking(known) {
+        Ok(false) if known.kind().is_socket() => {}
+        _ => return address.connect(fd),
+    }
+    let mut attempt = Attempt::new(Symbol::Connect, known, Direction::Write);
+    loop {
+        match try_once(known, address) {
+            error if error == raw(libc::EINPROGRESS) || error == raw(libc::EALREADY) => {}
+            // A Unix listener whose queue is full: nothing tells when there is room.
+            error if error == raw(libc::EAGAIN) => {
+                return offload(Symbol::Connect, || address.connect(fd));
+            }
+            answer => return answer,
+        }
+        match attempt.wait_ready() {
+            Ok(()) => {}
+            // The socket's timeout for sending: the kernel says that it still tries.
+            Err(error) if error == raw(libc::EAGAIN) => return raw(libc::EINPROGRESS),
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Begins to connect, or asks how that has ended.
+fn try_once(known: Known, address: Address) -> isize {
+    let fd = known.fd();
+    let _held = known.slot.force.lock();
+    let flags = pass!(SYS_fcntl, fd, libc::F_GETFL);
+    if flags < 0 {
+        return flags;
+    }
+    pass!(SYS_fcntl, fd, libc::F_SETFL, flags | libc::O_NONBLOCK as isize);
+    let answer = address.connect(fd);
+    pass!(SYS_fcntl, fd, libc::F_SETFL, flags);
+    answer
+}
+
+hook! {
+    Connect: fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int;
+    kernel pass!(SYS_connect, fd, address, len);
+    parking match known(fd) {
+        Some(known) => connect_parking(known, Address(address, len)),
+        None => pass!(SYS_connect, fd, address, len),
+    }
+}

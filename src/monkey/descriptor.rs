@@ -1,0 +1,220 @@
+//! Calls that make, duplicate, configure and close descriptors. None of them waits; they keep the table true, on plain
+//! threads as well once anything is patched.
+
+use core::ffi::c_void;
+
+use libc::{c_int, c_uint, socklen_t};
+
+use super::hook::pass;
+use super::slot::{self, FLAGS_KNOWN, FORCED, NO_TIMEOUT, NONBLOCKING, SOLE};
+use super::symbols::Symbol;
+use super::{accept, errno, gate};
+
+/// Tells whether the table is in use. Counts the call if it comes from a coroutine.
+fn is_tracking(symbol: Symbol) -> bool {
+    let tracking = gate::is_tracking();
+    if tracking {
+        gate::open(symbol);
+    }
+    tracking
+}
+
+/// Takes in what a call has made.
+fn made(symbol: Symbol, answer: isize, flags: u64) -> c_int {
+    if let Ok(fd) = c_int::try_from(answer)
+        && fd >= 0
+        && is_tracking(symbol)
+    {
+        slot::adopt(fd, flags);
+    }
+    errno::result(answer) as c_int
+}
+
+/// libc's `socket`.
+///
+/// # Safety
+/// * None; it takes numbers.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+    made(Symbol::Socket, pass!(SYS_socket, domain, kind, protocol), SOLE)
+}
+
+/// libc's `socketpair`.
+///
+/// # Safety
+/// * As libc's manual says.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn socketpair(
+    domain: c_int,
+    kind: c_int,
+    protocol: c_int,
+    pair: *mut c_int,
+) -> c_int {
+    let answer = pass!(SYS_socketpair, domain, kind, protocol, pair);
+    if answer == 0 && is_tracking(Symbol::Socketpair) {
+        // SAFETY: the kernel has filled the caller's two.
+        for fd in unsafe { pair.cast::<[c_int; 2]>().read() } {
+            slot::adopt(fd, SOLE);
+        }
+    }
+    errno::result(answer) as c_int
+}
+
+/// libc's `close`. Coroutines that wait on the descriptor get `EBADF`.
+///
+/// # Safety
+/// * As libc's manual says.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn close(fd: c_int) -> c_int {
+    if is_tracking(Symbol::Close) {
+        slot::retire(fd);
+    }
+    errno::result(pass!(SYS_close, fd)) as c_int
+}
+
+/// libc's `close_range`.
+///
+/// # Safety
+/// * As libc's manual says.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    const CLOSE_RANGE_CLOEXEC: c_int = 4;
+    if flags & CLOSE_RANGE_CLOEXEC == 0 && is_tracking(Symbol::CloseRange) {
+        slot::retire_range(first, last);
+    }
+    errno::result(pass!(SYS_close_range, first, last, flags)) as c_int
+}
+
+/// libc's `dup`.
+///
+/// # Safety
+/// * None; it takes a number.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn dup(fd: c_int) -> c_int {
+    if is_tracking(Symbol::Dup) {
+        slot::share(fd);
+    }
+    made(Symbol::Dup, pass!(SYS_dup, fd), 0)
+}
+
+/// libc's `dup3`.
+///
+/// # Safety
+/// * As for `close`, which it does to `new`.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
+    if old != new && is_tracking(Symbol::Dup3) {
+        slot::share(old);
+        slot::retire(new);
+    }
+    errno::result(pass!(SYS_dup3, old, new, flags)) as c_int
+}
+
+/// libc's `dup2`.
+///
+/// # Safety
+/// * As for `dup3`.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
+    if old == new {
+        let answer = pass!(SYS_fcntl, old, libc::F_GETFD);
+        return errno::result(if answer < 0 { answer } else { new as isize }) as c_int;
+    }
+    if is_tracking(Symbol::Dup2) {
+        slot::share(old);
+        slot::retire(new);
+    }
+    errno::result(pass!(SYS_dup3, old, new, 0)) as c_int
+}
+
+/// Sets the flags of the description; the user's wish for O_NONBLOCK ends `FORCED`.
+fn set_flags(fd: c_int, flags: usize) -> isize {
+    let Some(known) = slot::known_already(fd) else { return pass!(SYS_fcntl, fd, libc::F_SETFL, flags) };
+    let _held = known.slot.force.lock();
+    let wants = flags & libc::O_NONBLOCK as usize != 0;
+    let keep = if known.flags() & FORCED != 0 { libc::O_NONBLOCK as usize } else { 0 };
+    let answer = pass!(SYS_fcntl, fd, libc::F_SETFL, flags | keep);
+    known.update(FLAGS_KNOWN | NONBLOCKING | if wants { FORCED } else { 0 }, 0);
+    answer
+}
+
+/// libc's `fcntl`. Its third argument, if the command has one, is in the register of a third argument either way.
+///
+/// # Safety
+/// * As libc's manual says.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+    let plain = || pass!(SYS_fcntl, fd, command, argument);
+    if !is_tracking(Symbol::Fcntl) {
+        return errno::result(plain()) as c_int;
+    }
+    let answer = match command {
+        libc::F_SETFL => set_flags(fd, argument),
+        libc::F_GETFL => {
+            let forced = slot::known_already(fd).is_some_and(|known| known.flags() & FORCED != 0);
+            let answer = plain();
+            if forced && answer >= 0 { answer & !(libc::O_NONBLOCK as isize) } else { answer }
+        }
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
+            slot::share(fd);
+            return made(Symbol::Fcntl, plain(), 0);
+        }
+        libc::F_SETFD => {
+            if argument & libc::FD_CLOEXEC as usize == 0
+                && let Some(known) = slot::known_already(fd)
+            {
+                accept::release(known);
+                known.update(SOLE, 0);
+            }
+            plain()
+        }
+        _ => plain(),
+    };
+    errno::result(answer) as c_int
+}
+
+/// libc's `ioctl`. See `fcntl` for its third argument.
+///
+/// # Safety
+/// * As libc's manual says.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn ioctl(fd: c_int, request: libc::c_ulong, argument: usize) -> c_int {
+    if request == libc::FIONBIO as libc::c_ulong && is_tracking(Symbol::Ioctl) {
+        let place = core::ptr::with_exposed_provenance::<c_int>(argument);
+        // SAFETY: null, or the caller's number, as this request demands.
+        if let (Some(known), Some(wanted)) = (slot::known_already(fd), unsafe { place.as_ref() }) {
+            let _held = known.slot.force.lock();
+            let wants = *wanted != 0;
+            let forced = known.flags() & FORCED != 0;
+            let answer = if forced && !wants { 0 } else { pass!(SYS_ioctl, fd, request, argument) };
+            known.update(FLAGS_KNOWN | NONBLOCKING | if wants { FORCED } else { 0 }, 0);
+            return errno::result(answer) as c_int;
+        }
+    }
+    errno::result(pass!(SYS_ioctl, fd, request, argument)) as c_int
+}
+
+/// libc's `setsockopt`.
+///
+/// # Safety
+/// * As libc's manual says.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn setsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    len: socklen_t,
+) -> c_int {
+    let answer = pass!(SYS_setsockopt, fd, level, name, value, len);
+    // Both widths of time are numbered next to each other; SOL_SOCKET has few others that could be meant.
+    let timeout = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67].contains(&name);
+    if level == libc::SOL_SOCKET
+        && timeout
+        && is_tracking(Symbol::Setsockopt)
+        && let Some(known) = slot::known_already(fd)
+    {
+        known.update(NO_TIMEOUT[0] | NO_TIMEOUT[1], 0);
+    }
+    errno::result(answer) as c_int
+}

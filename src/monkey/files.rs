@@ -1,0 +1,252 @@
+//! Files by offset and by name, and what forces them to the disk.
+//!
+//! Reads and writes at an offset go as those of `stream` do: what the page cache can answer is answered at once. A
+//! name may have to be read from a disk, directory by directory, and no call only tries that, so another thread does.
+
+use core::ffi::{c_char, c_void};
+
+use libc::{c_int, c_uint, iovec, mode_t, off_t, size_t, ssize_t};
+
+use super::errno::raw;
+use super::gate::is_patched;
+use super::hook::{hook, pass};
+use super::offload::offload;
+use super::patch::group::{FILES, PIPES};
+use super::slot::{self, Kind, known};
+use super::stream::Buffers;
+use super::symbols::Symbol;
+use super::{errno, file, gate};
+use crate::sys;
+
+/// Reads or writes at an offset.
+fn at_offset(
+    (symbol, plain, trying): (Symbol, libc::c_long, libc::c_long),
+    fd: c_int,
+    buffers: Buffers,
+    offset: off_t,
+) -> isize {
+    let block = |buffers: Buffers, done: usize| {
+        let args = sys::raw::words![fd, buffers.list, buffers.count, offset + done as off_t, 0usize];
+        // SAFETY: the caller of the replaced function answers for its buffers.
+        unsafe { sys::raw::call(plain, args) }
+    };
+    if offset < 0 || known(fd).is_none_or(|known| known.kind() != Kind::File) {
+        return block(buffers, 0);
+    }
+    let attempt = |buffers: Buffers, done: usize| {
+        let at = offset + done as off_t;
+        let args = sys::raw::words![fd, buffers.list, buffers.count, at, 0usize, libc::RWF_NOWAIT];
+        // SAFETY: the caller of the replaced function answers for its buffers.
+        unsafe { sys::raw::call(trying, args) }
+    };
+    file::transfer(symbol, buffers, attempt, block)
+}
+
+const fn reads(symbol: Symbol) -> (Symbol, libc::c_long, libc::c_long) {
+    (symbol, libc::SYS_preadv, libc::SYS_preadv2)
+}
+
+const fn writes(symbol: Symbol) -> (Symbol, libc::c_long, libc::c_long) {
+    (symbol, libc::SYS_pwritev, libc::SYS_pwritev2)
+}
+
+macro_rules! at_offset {
+    ($($symbol:ident: fn $name:ident, $kernel:ident, $way:ident, $mutability:tt;)*) => {
+        $(hook! {
+            $symbol: fn $name(fd: c_int, buffer: *$mutability c_void, count: size_t, offset: off_t) -> ssize_t;
+            kernel pass!($kernel, fd, buffer, count, offset);
+            parking {
+                let single = iovec { iov_base: buffer as *mut c_void, iov_len: count };
+                at_offset($way(Symbol::$symbol), fd, Buffers::one(&single), offset)
+            }
+        })*
+    };
+}
+
+at_offset! {
+    Pread: fn pread, SYS_pread64, reads, mut;
+    Pread64: fn pread64, SYS_pread64, reads, mut;
+    Pwrite: fn pwrite, SYS_pwrite64, writes, const;
+    Pwrite64: fn pwrite64, SYS_pwrite64, writes, const;
+}
+
+macro_rules! at_offset_vectored {
+    ($($symbol:ident: fn $name:ident, $kernel:ident, $way:ident;)*) => {
+        $(hook! {
+            $symbol: fn $name(fd: c_int, list: *const iovec, count: c_int, offset: off_t) -> ssize_t;
+            kernel pass!($kernel, fd, list, count, offset, 0usize);
+            // SAFETY: the caller's duty.
+            parking match unsafe { Buffers::of(list, count) } {
+                Some(buffers) => at_offset($way(Symbol::$symbol), fd, buffers, offset),
+                None => pass!($kernel, fd, list, count, offset, 0usize),
+            }
+        })*
+    };
+}
+
+at_offset_vectored! {
+    Preadv: fn preadv, SYS_preadv, reads;
+    Preadv64: fn preadv64, SYS_preadv, reads;
+    Pwritev: fn pwritev, SYS_pwritev, writes;
+    Pwritev64: fn pwritev64, SYS_pwritev, writes;
+}
+
+hook! {
+    Fsync: fn fsync(fd: c_int) -> c_int;
+    kernel pass!(SYS_fsync, fd);
+    parking offload(Symbol::Fsync, || pass!(SYS_fsync, fd))
+}
+
+hook! {
+    Fdatasync: fn fdatasync(fd: c_int) -> c_int;
+    kernel pass!(SYS_fdatasync, fd);
+    parking offload(Symbol::Fdatasync, || pass!(SYS_fdatasync, fd))
+}
+
+/// A name, and a place for the answer, of the caller's.
+#[derive(Clone, Copy)]
+struct Lent<T>(*const c_char, *mut T);
+
+// SAFETY: the caller of the replaced function waits until the call is over, wherever it is made.
+unsafe impl<T> Sync for Lent<T> {}
+
+impl<T> Lent<T> {
+    fn open(&self, directory: c_int, flags: c_int, mode: mode_t) -> isize {
+        pass!(SYS_openat, directory, self.0, flags, mode)
+    }
+
+    fn look(&self, directory: c_int, flags: c_int) -> isize {
+        pass!(SYS_newfstatat, directory, self.0, self.1, flags)
+    }
+
+    fn look_wide(&self, directory: c_int, flags: c_int, mask: c_uint) -> isize {
+        pass!(SYS_statx, directory, self.0, flags, mask, self.1)
+    }
+}
+
+/// Opens a file. The mode is an argument only if the flags make one; in its register is something either way.
+fn open_either(symbol: Symbol, directory: c_int, name: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+    let lent: Lent<()> = Lent(name, core::ptr::null_mut());
+    if !gate::open(symbol) {
+        return errno::result(lent.open(directory, flags, mode)) as c_int;
+    }
+    let before = errno::get();
+    let answer = offload(symbol, || lent.open(directory, flags, mode));
+    if let Ok(fd @ 0..) = c_int::try_from(answer) {
+        slot::retire(fd);
+    }
+    errno::set(before);
+    errno::result(answer) as c_int
+}
+
+macro_rules! open {
+    ($($symbol:ident: $name:ident;)*) => {
+        $(#[doc = concat!("libc's `", stringify!($name), "`.")]
+        ///
+        /// # Safety
+        /// * As libc's manual says.
+        #[unsafe(no_mangle)]
+        pub(super) unsafe extern "C" fn $name(name: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+            open_either(Symbol::$symbol, libc::AT_FDCWD, name, flags, mode)
+        })*
+    };
+}
+
+macro_rules! open_at {
+    ($($symbol:ident: $name:ident;)*) => {
+        $(#[doc = concat!("libc's `", stringify!($name), "`.")]
+        ///
+        /// # Safety
+        /// * As libc's manual says.
+        #[unsafe(no_mangle)]
+        pub(super) unsafe extern "C" fn $name(
+            directory: c_int,
+            name: *const c_char,
+            flags: c_int,
+            mode: mode_t,
+        ) -> c_int {
+            open_either(Symbol::$symbol, directory, name, flags, mode)
+        })*
+    };
+}
+
+open! { Open: open; Open64: open64; }
+open_at! { Openat: openat; Openat64: openat64; }
+
+macro_rules! look {
+    ($($symbol:ident: $name:ident, $flags:expr;)*) => {
+        $(hook! {
+            $symbol: fn $name(name: *const c_char, place: *mut libc::stat) -> c_int;
+            kernel Lent(name, place).look(libc::AT_FDCWD, $flags);
+            parking {
+                let lent = Lent(name, place);
+                offload(Symbol::$symbol, || lent.look(libc::AT_FDCWD, $flags))
+            }
+        })*
+    };
+}
+
+look! {
+    Stat: stat, 0;
+    Stat64: stat64, 0;
+    Lstat: lstat, libc::AT_SYMLINK_NOFOLLOW;
+    Lstat64: lstat64, libc::AT_SYMLINK_NOFOLLOW;
+}
+
+macro_rules! look_at {
+    ($($symbol:ident: $name:ident;)*) => {
+        $(hook! {
+            $symbol: fn $name(directory: c_int, name: *const c_char, place: *mut libc::stat, flags: c_int) -> c_int;
+            kernel Lent(name, place).look(directory, flags);
+            parking {
+                let lent = Lent(name, place);
+                if flags & libc::AT_EMPTY_PATH != 0 {
+                    // An open file's inode is in memory.
+                    lent.look(directory, flags)
+                } else {
+                    offload(Symbol::$symbol, || lent.look(directory, flags))
+                }
+            }
+        })*
+    };
+}
+
+look_at! { Fstatat: fstatat; Fstatat64: fstatat64; }
+
+hook! {
+    Statx: fn statx(
+        directory: c_int,
+        name: *const c_char,
+        flags: c_int,
+        mask: c_uint,
+        place: *mut libc::statx,
+    ) -> c_int;
+    kernel Lent(name, place).look_wide(directory, flags, mask);
+    parking {
+        let lent = Lent(name, place);
+        if flags & libc::AT_EMPTY_PATH != 0 {
+            lent.look_wide(directory, flags, mask)
+        } else {
+            offload(Symbol::Statx, || lent.look_wide(directory, flags, mask))
+        }
+    }
+}
+
+/// libc's `flock`. There is no telling when a lock comes free, so it is tried again after growing pauses.
+///
+/// # Safety
+/// * None; it takes numbers.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn flock(fd: c_int, operation: c_int) -> c_int {
+    let answer = if gate::open(Symbol::Flock) && operation & libc::LOCK_NB == 0 && is_patched(PIPES | FILES) {
+        let before = errno::get();
+        let answer = super::time::retry(Symbol::Flock, raw(libc::EWOULDBLOCK), || {
+            pass!(SYS_flock, fd, operation | libc::LOCK_NB)
+        });
+        errno::set(before);
+        answer
+    } else {
+        pass!(SYS_flock, fd, operation)
+    };
+    errno::result(answer) as c_int
+}

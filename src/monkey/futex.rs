@@ -1,0 +1,109 @@
+//! std's futex: a word on which coroutines wait here, and threads in the kernel.
+//!
+//! Whoever wakes, on whatever thread, looks at both. The two sides, each with a store and a load that must not pass
+//! each other:
+//!
+//! | a coroutine that waits | whoever wakes |
+//! |---|---|
+//! | counts itself in `waiting` | changes the word (std does) |
+//! | fence, SeqCst | fence, SeqCst |
+//! | looks at the word, with the queue locked | looks at `waiting` |
+//!
+//! So either the waker finds somebody waiting, and the lock orders the two, or the coroutine finds the word changed.
+//!
+//! A wait is not cancelled: std's lock would take any error for a spurious wake, and wait again at once. A coroutine
+//! that is cancelled while it waits for a lock gets the lock, and ends at its next wait of another kind.
+
+use core::ptr;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+use std::time::Instant;
+
+use super::errno::raw;
+use super::hook::pass;
+use super::symbols::Symbol;
+use crate::runtime::park::{Outcome, Reason, Shield};
+use crate::runtime::wait_queue::{How, WaitQueue};
+
+const SHARDS: usize = 256;
+
+/// A part of the table: the words whose addresses fall to it.
+#[repr(align(128))]
+struct Shard {
+    waiting: AtomicUsize,
+    queue: WaitQueue<()>,
+}
+
+static TABLE: [Shard; SHARDS] =
+    [const { Shard { waiting: AtomicUsize::new(0), queue: WaitQueue::new(()) } }; SHARDS];
+
+/// The part for an address.
+fn shard(address: usize) -> &'static Shard {
+    // Fibonacci hashing: the upper bits of the product are well mixed.
+    let mixed = (address as u64 >> 2).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    &TABLE[(mixed >> 56) as usize % SHARDS]
+}
+
+/// Waits while the word at `address` is `expected`.
+///
+/// # Safety
+/// * There is a word, and it stays as long as somebody may wake the caller.
+pub(super) unsafe fn wait(address: usize, expected: u32, until: Option<Instant>) -> isize {
+    let place = ptr::with_exposed_provenance::<AtomicU32>(address);
+    // SAFETY: the caller's duty.
+    let Some(word) = (unsafe { place.as_ref() }) else { return raw(libc::EFAULT) };
+    let how = How { key: address, ..How::new(Reason::Futex, until) };
+    let shard = shard(address);
+    let _shield = Shield::new();
+    Symbol::Syscall.count_park();
+    // Relaxed, and SeqCst by the fence: see the table above.
+    shard.waiting.fetch_add(1, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    let outcome = shard.queue.wait_if(how, |(), _| word.load(Ordering::SeqCst) == expected);
+    shard.waiting.fetch_sub(1, Ordering::Relaxed);
+    match outcome {
+        None => raw(libc::EAGAIN),
+        Some(Outcome::TimedOut) => raw(libc::ETIMEDOUT),
+        Some(_) => 0,
+    }
+}
+
+/// Wakes up to `count` of those who wait for the word: coroutines, then threads. The address is only a key.
+///
+/// Which of the two kinds comes first changes from call to call, so that neither starves the other.
+pub(super) fn wake(address: usize, count: u32) -> isize {
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    let count = count.min(i32::MAX.unsigned_abs());
+    let in_kernel = |count: u32| {
+        let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+        pass!(SYS_futex, address, operation, count)
+    };
+    fence(Ordering::SeqCst);
+    let shard = shard(address);
+    // Relaxed: the fence.
+    if shard.waiting.load(Ordering::Relaxed) == 0 {
+        return in_kernel(count);
+    }
+    // Relaxed: a rough alternation.
+    if TURN.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+        let woken = wake_coroutines(shard, address, count);
+        if woken >= count { woken as isize } else { woken as isize + in_kernel(count - woken).max(0) }
+    } else {
+        let woken = in_kernel(count).max(0) as u32;
+        if woken >= count {
+            woken as isize
+        } else {
+            (woken + wake_coroutines(shard, address, count - woken)) as isize
+        }
+    }
+}
+
+fn wake_coroutines(shard: &Shard, address: usize, count: u32) -> u32 {
+    let mut woken = 0;
+    while woken < count {
+        let claimed = shard.queue.with(|(), list| list.claim(|seen| seen.key == address));
+        let Some(claimed) = claimed else { break };
+        claimed.wake_in_turn();
+        woken += 1;
+    }
+    woken
+}

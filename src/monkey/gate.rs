@@ -1,0 +1,120 @@
+//! The gate in every replaced function: does this call wait like a coroutine?
+//!
+//! Answered in order, cheapest first: is the call's group patched in (one load), does a coroutine run here (one
+//! thread-local), is it a signal handler that interrupted one.
+//!
+//! The word lies on a page of its own, which the kernel wipes in the child of any fork: so a child, that has one
+//! thread and no workers, finds nothing patched. Kernels that refuse to wipe it leave that to `pthread_atfork`.
+
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU32, Ordering};
+use std::sync::OnceLock;
+
+use super::symbols::Symbol;
+use crate::runtime::party;
+
+#[cfg(target_arch = "x86_64")]
+const PAGE: usize = 4096;
+#[cfg(not(target_arch = "x86_64"))]
+const PAGE: usize = 65536;
+
+#[cfg_attr(target_arch = "x86_64", repr(C, align(4096)))]
+#[cfg_attr(not(target_arch = "x86_64"), repr(C, align(65536)))]
+struct Wiped {
+    /// The groups patched in, and `PROBE`.
+    groups: AtomicU32,
+    _rest: [u8; PAGE - 4],
+}
+
+static WIPED: Wiped = Wiped { groups: AtomicU32::new(0), _rest: [0; PAGE - 4] };
+
+/// Set while the self-test looks which symbols arrive.
+const PROBE: u32 = 1 << 31;
+
+thread_local! {
+    /// Signal handlers that this thread is in.
+    static HANDLERS: Cell<u32> = const { Cell::new(0) };
+    /// Where the self-test on this thread notes what arrives.
+    static PROBED: Cell<Option<&'static [AtomicU32]>> = const { Cell::new(None) };
+}
+
+/// Tells whether a call waits like a coroutine, and counts it if so.
+#[inline(always)]
+pub(super) fn open(symbol: Symbol) -> bool {
+    let groups = symbol.groups();
+    // Relaxed: a setting.
+    let set = WIPED.groups.load(Ordering::Relaxed);
+    set & (groups | PROBE) != 0 && inside(symbol, set)
+}
+
+#[inline(never)]
+fn inside(symbol: Symbol, set: u32) -> bool {
+    if set & PROBE != 0
+        && let Some(arrived) = PROBED.get()
+    {
+        // Relaxed: read by this very thread.
+        arrived[symbol as usize].store(1, Ordering::Relaxed);
+    }
+    let cooperates = set & symbol.groups() != 0 && party::is_coroutine() && HANDLERS.get() == 0;
+    if cooperates {
+        symbol.count_call();
+    }
+    cooperates
+}
+
+/// Tells whether one of the groups is patched in: calls that serve several ask once they know which it is.
+#[inline]
+pub(super) fn is_patched(groups: u32) -> bool {
+    // Relaxed: a setting.
+    WIPED.groups.load(Ordering::Relaxed) & groups != 0
+}
+
+/// Tells whether anything is patched in, so that descriptors are kept track of.
+#[inline]
+pub(super) fn is_tracking() -> bool {
+    is_patched(!PROBE)
+}
+
+/// Patches groups in.
+pub(super) fn patch_in(groups: u32) {
+    arm_for_fork();
+    // Relaxed: a setting.
+    WIPED.groups.fetch_or(groups, Ordering::Relaxed);
+}
+
+/// Runs `f` with every arrival of a call on this thread noted.
+pub(super) fn probe(arrived: &'static [AtomicU32], f: impl FnOnce()) {
+    PROBED.set(Some(arrived));
+    // Relaxed: read by this very thread.
+    WIPED.groups.fetch_or(PROBE, Ordering::Relaxed);
+    f();
+    WIPED.groups.fetch_and(!PROBE, Ordering::Relaxed);
+    PROBED.set(None);
+}
+
+/// Counts the calling thread into a signal handler; the number of those before.
+pub(super) fn enter_handler() {
+    HANDLERS.set(HANDLERS.get() + 1);
+}
+
+/// Counts it out again.
+pub(super) fn leave_handler() {
+    HANDLERS.set(HANDLERS.get().saturating_sub(1));
+}
+
+/// Makes sure that a child finds nothing patched.
+fn arm_for_fork() {
+    static ARMED: OnceLock<()> = OnceLock::new();
+    ARMED.get_or_init(|| {
+        let place = (&raw const WIPED).cast_mut().cast();
+        // SAFETY: the page holds nothing but the word, and only a child loses it.
+        let _ = unsafe { libc::madvise(place, PAGE, libc::MADV_WIPEONFORK) };
+        // SAFETY: the handler does one store.
+        let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+}
+
+unsafe extern "C" fn in_child() {
+    // Relaxed: the child has one thread.
+    WIPED.groups.store(0, Ordering::Relaxed);
+}

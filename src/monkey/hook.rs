@@ -1,0 +1,36 @@
+//! What a replaced function looks like: the gate, the plain system call, or the way that parks.
+
+/// Defines a libc function.
+///
+/// `kernel` is the answer of the plain system call, `parking` that of the way for coroutines: both a number, or
+/// an error number negated. errno is what it was if there is no error.
+macro_rules! hook {
+    ($symbol:ident: fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $result:ty;
+     kernel $kernel:expr; parking $parking:expr) => {
+        #[doc = concat!("libc's `", stringify!($name), "`.")]
+        ///
+        /// # Safety
+        /// * As libc's manual says.
+        #[unsafe(no_mangle)]
+        pub(super) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
+            if !$crate::monkey::gate::open($crate::monkey::symbols::Symbol::$symbol) {
+                return $crate::monkey::errno::result($kernel) as $result;
+            }
+            let before = $crate::monkey::errno::get();
+            let answer = $parking;
+            $crate::monkey::errno::set(before);
+            $crate::monkey::errno::result(answer) as $result
+        }
+    };
+}
+
+/// A system call with the caller's own arguments.
+macro_rules! pass {
+    ($number:ident $(, $arg:expr)* $(,)?) => {{
+        let args = $crate::sys::raw::words![$($arg),*];
+        // SAFETY: the caller of the replaced function answers for its arguments, as libc's manual demands.
+        unsafe { $crate::sys::raw::call(libc::$number, args) }
+    }};
+}
+
+pub(super) use {hook, pass};

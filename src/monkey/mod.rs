@@ -1,0 +1,55 @@
+//! Replaced libc functions: ordinary blocking code waits like a coroutine when it runs on one.
+//!
+//! The functions below carry libc's names, so everything linked into the program calls them: std, other
+//! crates, C code. Until [`patch_all`], and outside of coroutines always, they are the system call and
+//! nothing else: one load, one branch that is not taken, one instruction. On a coroutine they try the call
+//! without waiting, and where it would block they park the coroutine and let its worker run others.
+//!
+//! Where they do nothing but pass on: on plain threads, in signal handlers, in a child after `fork`, and in what
+//! the runtime itself calls (it makes its system calls without libc). A cancellation or a
+//! [`timeout`](crate::timeout) reaches a coroutine in a replaced call as `ECANCELED`, never as an unwinding
+//! through foreign frames; the next wait of this crate's own delivers it.
+//!
+//! What differs from libc: `pthread_cancel` does not end a replaced call, on any thread; a signal whose handler
+//! runs on the worker does not end a parked call with `EINTR`.
+//!
+//! Reading order: `gate` (when a call waits like a coroutine), `hook` (what a replaced function looks like),
+//! `symbols` (all of them, and what they counted), `patch`, `self_test`; then `slot` (what is known of a
+//! descriptor), `wait`, and a file for each family of calls.
+
+mod accept;
+mod ask;
+mod child;
+mod connect;
+mod descriptor;
+mod epoll;
+mod errno;
+mod file;
+mod files;
+mod futex;
+mod gate;
+mod hook;
+mod kind;
+mod message;
+mod names;
+mod offload;
+mod parker;
+mod patch;
+mod poll;
+mod ready;
+mod real;
+mod self_test;
+mod signal;
+mod slot;
+mod status;
+mod stream;
+mod symbols;
+mod syscall;
+mod thread;
+mod time;
+mod vectors;
+mod wait;
+
+pub use patch::{Patch, PatchError, patch, patch_all};
+pub use self_test::{SelfTest, self_test};
+pub use status::{SymbolStatus, status};

@@ -1,0 +1,241 @@
+//! `poll`, `ppoll`, `select`, `pselect`.
+//!
+//! A call that changes the signal mask while it waits is made by another thread: a mask is a thread's, and others of the
+//! worker would have it too.
+
+use core::time::Duration;
+use std::time::Instant;
+
+use libc::{c_int, c_short, fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
+
+use super::errno::raw;
+use super::hook::{hook, pass};
+use super::offload::offload;
+use super::ready::{AT_ONCE, Watches, ask_poll};
+use super::symbols::Symbol;
+use super::time::{instant_after, timespec_of};
+use crate::runtime::far;
+
+/// Pointers of the caller's, for a thread of the pool.
+#[derive(Clone, Copy)]
+struct Lent<T>(T);
+
+// SAFETY: the caller of the replaced function waits until the call is over, wherever it is made.
+unsafe impl<T> Sync for Lent<T> {}
+
+impl<T: Copy> Lent<T> {
+    fn get(&self) -> T {
+        self.0
+    }
+}
+
+/// A limit as C gives it: none, or a deadline; `Err` if it is not a valid one.
+///
+/// # Safety
+/// * `limit` is null or the caller's.
+pub(super) unsafe fn deadline(limit: *const timespec) -> Result<Option<Instant>, isize> {
+    // SAFETY: the caller's duty.
+    match unsafe { limit.as_ref() } {
+        None => Ok(None),
+        Some(limit) => instant_after(*limit).map(Some).ok_or(raw(libc::EINVAL)),
+    }
+}
+
+/// A limit in milliseconds: none if it is negative.
+pub(super) fn deadline_millis(millis: c_int) -> Option<Instant> {
+    u64::try_from(millis).ok().map(|millis| far::after(Duration::from_millis(millis)))
+}
+
+/// # Safety
+/// * The list is the caller's, and has that many.
+unsafe fn poll_parking(symbol: Symbol, list: *mut pollfd, count: nfds_t, until: Option<Instant>) -> isize {
+    let all: &[pollfd] = if list.is_null() {
+        &[]
+    } else {
+        // SAFETY: the caller's duty; what is read is copied before anything else happens.
+        unsafe { core::slice::from_raw_parts(list, count as usize) }
+    };
+    let watches = Watches::new(all.iter().map(|entry| (entry.fd, entry.events)));
+    watches.run(symbol, until, || ask_poll(list, count as usize, &raw const AT_ONCE))
+}
+
+hook! {
+    Poll: fn poll(list: *mut pollfd, count: nfds_t, millis: c_int) -> c_int;
+    kernel {
+        let limit = timespec_of(Duration::from_millis(u64::try_from(millis).unwrap_or(0)));
+        ask_poll(list, count as usize, if millis < 0 { core::ptr::null() } else { &raw const limit })
+    };
+    // SAFETY: the caller's duty.
+    parking unsafe { poll_parking(Symbol::Poll, list, count, deadline_millis(millis)) }
+}
+
+hook! {
+    Ppoll: fn ppoll(list: *mut pollfd, count: nfds_t, limit: *const timespec, mask: *const sigset_t) -> c_int;
+    kernel ppoll_plain(list, count, limit, mask);
+    parking if mask.is_null() {
+        // SAFETY: the caller's duty.
+        match unsafe { deadline(limit) } {
+            // SAFETY: as above.
+            Ok(until) => unsafe { poll_parking(Symbol::Ppoll, list, count, until) },
+            Err(error) => error,
+        }
+    } else {
+        let lent = Lent((list, count, limit, mask));
+        offload(Symbol::Ppoll, || {
+            let (list, count, limit, mask) = lent.get();
+            ppoll_plain(list, count, limit, mask)
+        })
+    }
+}
+
+/// The kernel writes the time left over the limit; libc's callers keep theirs.
+fn ppoll_plain(list: *mut pollfd, count: nfds_t, limit: *const timespec, mask: *const sigset_t) -> isize {
+    // SAFETY: null, or the caller's.
+    let mut own = unsafe { limit.as_ref() }.copied();
+    let limit = own.as_mut().map_or(core::ptr::null_mut(), core::ptr::from_mut);
+    pass!(SYS_ppoll, list, count, limit, mask, 8usize)
+}
+
+const BITS: usize = u64::BITS as usize;
+
+/// The three sets of a `select`, as they were when it began.
+struct Sets {
+    count: usize,
+    places: [*mut u64; 3],
+    saved: [Vec<u64>; 3],
+}
+
+impl Sets {
+    /// # Safety
+    /// * The sets are null, or the caller's and have room for `count` bits.
+    unsafe fn new(count: c_int, places: [*mut fd_set; 3]) -> Self {
+        let count = usize::try_from(count).unwrap_or(0);
+        let places = places.map(|place| place.cast::<u64>());
+        let saved = places.map(|place| {
+            let words = if place.is_null() { 0 } else { count.div_ceil(BITS) };
+            // SAFETY: the caller's duty.
+            (0..words).map(|word| unsafe { place.wrapping_add(word).read() }).collect()
+        });
+        Self { count, places, saved }
+    }
+
+    /// Puts the sets back, which an answer overwrites.
+    fn restore(&self) {
+        for (place, saved) in self.places.iter().zip(&self.saved) {
+            for (word, bits) in saved.iter().enumerate() {
+                // SAFETY: it was read from there.
+                unsafe { place.wrapping_add(word).write(*bits) };
+            }
+        }
+    }
+
+    /// Descriptors and what is asked of them.
+    fn wanted(&self) -> impl Iterator<Item = (c_int, c_short)> + '_ {
+        const EVENTS: [c_short; 3] = [libc::POLLIN, libc::POLLOUT, libc::POLLPRI];
+        (0..self.count).filter_map(|fd| {
+            let is_in = |set: &Vec<u64>| set.get(fd / BITS).is_some_and(|word| word >> (fd % BITS) & 1 != 0);
+            let events = self.saved.iter().zip(EVENTS).filter(|(set, _)| is_in(set));
+            let events = events.fold(0, |all, (_, event)| all | event);
+            (events != 0).then_some((fd as c_int, events))
+        })
+    }
+
+    fn run(&self, symbol: Symbol, until: Option<Instant>) -> isize {
+        Watches::new(self.wanted()).run(symbol, until, || {
+            self.restore();
+            // The kernel writes the time left over it.
+            let mut no_time = AT_ONCE;
+            let [reads, writes, others] = self.places;
+            pass!(SYS_pselect6, self.count, reads, writes, others, &raw mut no_time, 0usize)
+        })
+    }
+}
+
+hook! {
+    Select: fn select(
+        count: c_int,
+        reads: *mut fd_set,
+        writes: *mut fd_set,
+        others: *mut fd_set,
+        limit: *mut timeval,
+    ) -> c_int;
+    kernel {
+        // SAFETY: null, or the caller's.
+        let mut own = unsafe { limit.as_ref() }.map(|limit| of_timeval(*limit));
+        let place = own.as_mut().map_or(core::ptr::null_mut(), core::ptr::from_mut);
+        let answer = pass!(SYS_pselect6, count, reads, writes, others, place, 0usize);
+        // SAFETY: as above.
+        if let (Some(limit), Some(left)) = (unsafe { limit.as_mut() }, own) {
+            *limit = timeval { tv_sec: left.tv_sec, tv_usec: left.tv_nsec / 1000 };
+        }
+        answer
+    };
+    parking {
+        // SAFETY: null, or the caller's.
+        let until = match unsafe { limit.as_ref() } {
+            None => Ok(None),
+            Some(limit) => instant_after(of_timeval(*limit)).map(Some).ok_or(raw(libc::EINVAL)),
+        };
+        match until {
+            Err(error) => error,
+            Ok(_) if count < 0 => raw(libc::EINVAL),
+            Ok(until) => {
+                // SAFETY: the caller's duty.
+                let answer = unsafe { Sets::new(count, [reads, writes, others]) }.run(Symbol::Select, until);
+                // SAFETY: as above. Linux tells how much time was left.
+                if let (Some(limit), Some(until)) = (unsafe { limit.as_mut() }, until) {
+                    let left = timespec_of(until.saturating_duration_since(Instant::now()));
+                    *limit = timeval { tv_sec: left.tv_sec, tv_usec: left.tv_nsec / 1000 };
+                }
+                answer
+            }
+        }
+    }
+}
+
+fn of_timeval(time: timeval) -> timespec {
+    // More than a second of microseconds is taken for what it is, as the kernel does.
+    let seconds = time.tv_sec.saturating_add(time.tv_usec.div_euclid(1_000_000));
+    timespec { tv_sec: seconds, tv_nsec: time.tv_usec.rem_euclid(1_000_000) * 1000 }
+}
+
+/// The kernel's `pselect6` with libc's mask, and a limit that stays the caller's.
+fn pselect_plain(
+    count: c_int,
+    sets: [*mut fd_set; 3],
+    limit: *const timespec,
+    mask: *const sigset_t,
+) -> isize {
+    // SAFETY: null, or the caller's.
+    let mut own = unsafe { limit.as_ref() }.copied();
+    let limit = own.as_mut().map_or(core::ptr::null_mut(), core::ptr::from_mut);
+    let masked: [usize; 2] = [mask.expose_provenance(), 8];
+    let masked = if mask.is_null() { core::ptr::null() } else { masked.as_ptr() };
+    pass!(SYS_pselect6, count, sets[0], sets[1], sets[2], limit, masked)
+}
+
+hook! {
+    Pselect: fn pselect(
+        count: c_int,
+        reads: *mut fd_set,
+        writes: *mut fd_set,
+        others: *mut fd_set,
+        limit: *const timespec,
+        mask: *const sigset_t,
+    ) -> c_int;
+    kernel pselect_plain(count, [reads, writes, others], limit, mask);
+    parking if !mask.is_null() || count < 0 {
+        let lent = Lent((count, [reads, writes, others], limit, mask));
+        offload(Symbol::Pselect, || {
+            let (count, sets, limit, mask) = lent.get();
+            pselect_plain(count, sets, limit, mask)
+        })
+    } else {
+        // SAFETY: the caller's duty.
+        match unsafe { deadline(limit) } {
+            // SAFETY: as above.
+            Ok(until) => unsafe { Sets::new(count, [reads, writes, others]) }.run(Symbol::Pselect, until),
+            Err(error) => error,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! All replaced functions: name, groups, address, and what they have counted.
+//!
+//! The table refers to every function by its address, so whoever refers to the table (`patch` does) has them all
+//! linked in.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::patch::group::{CHILDREN, FILES, LOCKS, NAMES, PIPES, SOCKETS, TIME, WAITING};
+use super::{
+    accept, child, connect, descriptor, epoll, files, message, names, poll, stream, syscall, thread, time,
+};
+use crate::runtime::worker_index;
+
+/// Calls that keep the table of descriptors true.
+const EVERY: u32 = SOCKETS | TIME | WAITING | PIPES | FILES | NAMES | CHILDREN | LOCKS;
+
+/// Sets of counters, one for each worker up to this many; those above share.
+const SHARDS: usize = 16;
+
+/// What one symbol has counted, for some of the workers.
+#[repr(align(64))]
+struct Counts {
+    calls: AtomicU64,
+    parks: AtomicU64,
+    offloads: AtomicU64,
+}
+
+/// An address that may stand in a static.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Address(pub(super) *const ());
+
+// SAFETY: it is compared and printed, never followed.
+unsafe impl Sync for Address {}
+
+macro_rules! symbols {
+    ($($symbol:ident: $name:literal, $groups:expr, $function:path;)*) => {
+        /// A replaced function.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Symbol {
+            $(#[doc = $name] $symbol),*
+        }
+
+        /// All of them.
+        pub(super) const ALL: &[Symbol] = &[$(Symbol::$symbol),*];
+
+        static ADDRESSES: [Address; ALL.len()] = [$(Address($function as *const ())),*];
+
+        impl Symbol {
+            /// libc's name, as C has it.
+            pub(super) const fn name(self) -> &'static core::ffi::CStr {
+                match self { $(Self::$symbol => {
+                    match core::ffi::CStr::from_bytes_with_nul(concat!($name, "\0").as_bytes()) {
+                        Ok(name) => name,
+                        Err(_) => panic!("a name has no zero inside"),
+                    }
+                }),* }
+            }
+
+            /// As [`name`](Self::name), as text.
+            pub(super) const fn text(self) -> &'static str {
+                match self { $(Self::$symbol => $name),* }
+            }
+
+            /// The groups it belongs to: with any of them patched in, it waits like a coroutine.
+            #[inline(always)]
+            pub(super) const fn groups(self) -> u32 {
+                match self { $(Self::$symbol => $groups),* }
+            }
+        }
+    };
+}
+
+symbols! {
+    ClockNanosleep: "clock_nanosleep", TIME, time::clock_nanosleep;
+    Nanosleep: "nanosleep", TIME, time::nanosleep;
+    Usleep: "usleep", TIME, time::usleep;
+    Sleep: "sleep", TIME, time::sleep;
+    Read: "read", SOCKETS | PIPES | FILES, stream::read;
+    Write: "write", SOCKETS | PIPES | FILES, stream::write;
+    Readv: "readv", SOCKETS | PIPES | FILES, stream::readv;
+    Writev: "writev", SOCKETS | PIPES | FILES, stream::writev;
+    Recv: "recv", SOCKETS, message::recv;
+    Recvfrom: "recvfrom", SOCKETS, message::recvfrom;
+    Recvmsg: "recvmsg", SOCKETS, message::recvmsg;
+    Recvmmsg: "recvmmsg", SOCKETS, message::recvmmsg;
+    Send: "send", SOCKETS, message::send;
+    Sendto: "sendto", SOCKETS, message::sendto;
+    Sendmsg: "sendmsg", SOCKETS, message::sendmsg;
+    Sendmmsg: "sendmmsg", SOCKETS, message::sendmmsg;
+    Connect: "connect", SOCKETS, connect::connect;
+    Accept: "accept", SOCKETS, accept::accept;
+    Accept4: "accept4", SOCKETS, accept::accept4;
+    Poll: "poll", WAITING, poll::poll;
+    Ppoll: "ppoll", WAITING, poll::ppoll;
+    Select: "select", WAITING, poll::select;
+    Pselect: "pselect", WAITING, poll::pselect;
+    EpollWait: "epoll_wait", WAITING, epoll::epoll_wait;
+    EpollPwait: "epoll_pwait", WAITING, epoll::epoll_pwait;
+    EpollPwait2: "epoll_pwait2", WAITING, epoll::epoll_pwait2;
+    Syscall: "syscall", LOCKS, syscall::syscall;
+    PthreadJoin: "pthread_join", LOCKS, thread::pthread_join;
+    Waitpid: "waitpid", CHILDREN, child::waitpid;
+    Wait: "wait", CHILDREN, child::wait;
+    Wait4: "wait4", CHILDREN, child::wait4;
+    Waitid: "waitid", CHILDREN, child::waitid;
+    Getaddrinfo: "getaddrinfo", NAMES, names::getaddrinfo;
+    Getnameinfo: "getnameinfo", NAMES, names::getnameinfo;
+    Gethostbyname: "gethostbyname", NAMES, names::gethostbyname;
+    Gethostbyname2: "gethostbyname2", NAMES, names::gethostbyname2;
+    Pread: "pread", FILES, files::pread;
+    Pread64: "pread64", FILES, files::pread64;
+    Pwrite: "pwrite", FILES, files::pwrite;
+    Pwrite64: "pwrite64", FILES, files::pwrite64;
+    Preadv: "preadv", FILES, files::preadv;
+    Preadv64: "preadv64", FILES, files::preadv64;
+    Pwritev: "pwritev", FILES, files::pwritev;
+    Pwritev64: "pwritev64", FILES, files::pwritev64;
+    Fsync: "fsync", FILES, files::fsync;
+    Fdatasync: "fdatasync", FILES, files::fdatasync;
+    Open: "open", FILES, files::open;
+    Open64: "open64", FILES, files::open64;
+    Openat: "openat", FILES, files::openat;
+    Openat64: "openat64", FILES, files::openat64;
+    Stat: "stat", FILES, files::stat;
+    Stat64: "stat64", FILES, files::stat64;
+    Lstat: "lstat", FILES, files::lstat;
+    Lstat64: "lstat64", FILES, files::lstat64;
+    Fstatat: "fstatat", FILES, files::fstatat;
+    Fstatat64: "fstatat64", FILES, files::fstatat64;
+    Statx: "statx", FILES, files::statx;
+    Flock: "flock", PIPES | FILES, files::flock;
+    Socket: "socket", EVERY, descriptor::socket;
+    Socketpair: "socketpair", EVERY, descriptor::socketpair;
+    Close: "close", EVERY, descriptor::close;
+    CloseRange: "close_range", EVERY, descriptor::close_range;
+    Dup: "dup", EVERY, descriptor::dup;
+    Dup2: "dup2", EVERY, descriptor::dup2;
+    Dup3: "dup3", EVERY, descriptor::dup3;
+    Fcntl: "fcntl", EVERY, descriptor::fcntl;
+    Ioctl: "ioctl", EVERY, descriptor::ioctl;
+    Setsockopt: "setsockopt", EVERY, descriptor::setsockopt;
+}
+
+static COUNTS: [[Counts; ALL.len()]; SHARDS] = [const {
+    [const { Counts { calls: AtomicU64::new(0), parks: AtomicU64::new(0), offloads: AtomicU64::new(0) } };
+        ALL.len()]
+}; SHARDS];
+
+impl Symbol {
+    /// The address of the function here.
+    pub(super) fn address(self) -> Address {
+        ADDRESSES[self as usize]
+    }
+
+    fn counts(self) -> &'static Counts {
+        &COUNTS[worker_index() % SHARDS][self as usize]
+    }
+
+    /// Counts a call that came from a coroutine.
+    pub(super) fn count_call(self) {
+        // Relaxed, here and below: figures.
+        self.counts().calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a wait that gave the worker to others.
+    pub(super) fn count_park(self) {
+        self.counts().parks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a call that another thread made.
+    pub(super) fn count_offload(self) {
+        self.counts().offloads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls, parks and offloads so far.
+    pub(super) fn counted(self) -> [u64; 3] {
+        let mut sums = [0; 3];
+        for shard in &COUNTS {
+            let counts = &shard[self as usize];
+            for (sum, count) in sums.iter_mut().zip([&counts.calls, &counts.parks, &counts.offloads]) {
+                *sum += count.load(Ordering::Relaxed);
+            }
+        }
+        sums
+    }
+}

@@ -1,0 +1,93 @@
+//! libc's `syscall`, for the one number that std's locks come through.
+//!
+//! Exactly one form of waiting parks: `FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG` with all bits set, which is std's. Its
+//! Mutex, RwLock, Condvar, Once and Barrier know nothing of threads. parking_lot waits with plain `FUTEX_WAIT`, on a
+//! record of the thread's, which two coroutines of one thread would both use: that goes to the kernel.
+//!
+//! So does `std::thread::park`: see `parker`.
+
+use core::time::Duration;
+use std::time::Instant;
+
+use libc::{c_int, c_long, timespec};
+
+use super::errno::{self, raw};
+use super::gate;
+use super::hook::pass;
+use super::patch::group::LOCKS;
+use super::symbols::Symbol;
+use super::time::duration;
+use super::{futex, parker};
+use crate::runtime::far;
+use crate::sys;
+
+const ALL_BITS: u32 = u32::MAX;
+const WAIT: c_int = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
+const WAKE: c_int = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+
+/// The instant that a point of the monotonic clock is; `Err` if it is not a valid one.
+///
+/// # Safety
+/// * `until` is null or the caller's.
+unsafe fn deadline(until: *const timespec) -> Result<Option<Instant>, isize> {
+    // SAFETY: the caller's duty.
+    let Some(until) = (unsafe { until.as_ref() }) else { return Ok(None) };
+    let until = duration(*until).ok_or(raw(libc::EINVAL))?;
+    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
+    pass!(SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now);
+    let now: Duration = duration(now).unwrap_or_default();
+    Ok(Some(far::after(until.saturating_sub(now))))
+}
+
+/// # Safety
+/// * As for the system call.
+unsafe fn futex(args: [usize; 6]) -> isize {
+    let [address, operation, value, until, _, bits] = args;
+    let (operation, value) = (operation as c_int, value as u32);
+    match operation {
+        WAKE if parker::learn(address) => 0,
+        WAKE => futex::wake(address, value),
+        WAIT if bits as u32 == ALL_BITS && gate::open(Symbol::Syscall) => {
+            if value == parker::PARKED && parker::is_park(address) {
+                // SAFETY: the caller's duty.
+                return unsafe { sys::raw::call(libc::SYS_futex, args) };
+            }
+            // SAFETY: the caller's duty.
+            match unsafe { deadline(core::ptr::with_exposed_provenance(until)) } {
+                Err(error) => error,
+                // SAFETY: as above.
+                Ok(until) => unsafe { futex::wait(address, value, until) },
+            }
+        }
+        // SAFETY: as above.
+        _ => unsafe { sys::raw::call(libc::SYS_futex, args) },
+    }
+}
+
+/// libc's `syscall`. The arguments that a call does not have are whatever is in their registers.
+///
+/// # Safety
+/// * As the kernel's manual says.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn syscall(
+    number: c_long,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+) -> c_long {
+    let args = [a, b, c, d, e, f];
+    let answer = if number == libc::SYS_futex && gate::is_patched(LOCKS) {
+        let before = errno::get();
+        // SAFETY: the caller's duty.
+        let answer = unsafe { futex(args) };
+        errno::set(before);
+        answer
+    } else {
+        // SAFETY: the caller's duty.
+        unsafe { sys::raw::call(number, args) }
+    };
+    errno::result(answer) as c_long
+}
