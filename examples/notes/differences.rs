@@ -208,13 +208,16 @@ fn others_advance_beside_a_thread() -> bool {
 fn others_advance_beside_a_coroutine() -> Result<bool, Box<dyn std::error::Error>> {
     let runtime = ropewalk::Runtime::builder().workers(1).build()?;
     Ok(runtime.run(|| {
-        let moves = AtomicU32::new(0);
+        let (started, moves) = (AtomicU32::new(0), AtomicU32::new(0));
         ropewalk::scope(|s| {
             s.spawn(|| {
+                started.store(1, Ordering::Relaxed);
                 ropewalk::yield_now();
                 moves.fetch_add(1, Ordering::Relaxed);
             });
-            ropewalk::yield_now();
+            while started.load(Ordering::Relaxed) == 0 {
+                ropewalk::yield_now();
+            }
             compute_beside(&moves)
         })
     }))
