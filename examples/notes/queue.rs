@@ -94,7 +94,8 @@ fn work((todo, done): (process::Queue<u64>, process::Queue<(u32, u64)>)) -> usiz
 }
 
 fn between_processes() -> Outcome {
-    println!("Between processes: the ring is in shared memory, and two children get from it:");
+    drawn_between_processes()?;
+    println!("Two children get from one:");
     let (todo, done) = (process::Queue::bounded(8)?, process::Queue::bounded(64)?);
     for n in 1..=3 {
         todo.put(n)?;
@@ -117,5 +118,54 @@ fn between_processes() -> Outcome {
         println!("  process {pid} has squared {} numbers", child.join()?);
     }
     println!("  the sum of the squares is {sum} (expected {})", (1..=40u64).map(|n| n * n).sum::<u64>());
+    Ok(())
+}
+
+type Shared = process::Queue<(u32, String)>;
+
+/// Runs in another process: puts three messages, and says who it is.
+fn producer(queue: Shared) -> u32 {
+    let own = std::process::id();
+    for word in ["hemp ", "yarn ", "strand "] {
+        queue.put((own, word.repeat(150))).expect("it is open");
+    }
+    own
+}
+
+fn ring(queue: &Shared, what: &str) {
+    const CELLS: usize = 64;
+    let (head, tail, len) = queue.ring_ends();
+    let full = |cell: usize| {
+        let at = cell * len / CELLS;
+        (at + len - head) % len < (tail + len - head) % len
+    };
+    let cells: String = (0..CELLS).map(|cell| if full(cell) { "█" } else { "·" }).collect();
+    println!(
+        "  {what:<22} [{cells}]\n  {:22}  head {head}  tail {tail}  of {len} bytes; len {}",
+        "",
+        queue.len()
+    );
+}
+
+fn drawn_between_processes() -> Outcome {
+    println!("Between processes the ring is bytes in memory that both see; messages are of any size:");
+    let queue = Shared::with_ring(8, 1)?;
+    ring(&queue, "new");
+    let child = process::Process::spawn(producer, queue.clone())?;
+    let pid = child.join()?;
+    ring(&queue, "put by the child");
+    for _ in 0..2 {
+        let (from, word) = queue.get()?;
+        println!("  process {} got {} bytes of {:?} from {from}", std::process::id(), word.len(), &word[..4]);
+    }
+    ring(&queue, "after two gets");
+    println!(
+        "  the child ({pid}) has ended; its last message is still there: {} bytes",
+        queue.get()?.1.len()
+    );
+    println!("  empty now, and says so at once: {}", queue.is_empty());
+    let own = queue.longest_message();
+    let long = queue.put((0, "x".repeat(own))).expect_err("it does not fit");
+    println!("  a message that does not fit: {long}");
     Ok(())
 }
