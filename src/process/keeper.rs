@@ -17,7 +17,7 @@ use crate::sys::{epoll, poll};
 enum Order {
     Run(Box<dyn FnOnce() + Send>),
     Adopt(Arc<Child>),
-    /// A process without a handle: a zygote that is of no use any more.
+    /// A process without a handle: a zygote.
     AdoptBare(OwnedFd),
 }
 

@@ -37,6 +37,9 @@ pub(crate) fn serve(role: Role, socket: OwnedFd) -> ! {
     if place_null(0).is_err() {
         process::end(LOST);
     }
+    if role == Role::Zygote {
+        process::set_name("ropewalk-zygote");
+    }
     let first = FirstThread::of_caller();
     let can_fork = first.as_ref().map(|_| ()).map_err(ToString::to_string);
     let hello = Hello { fingerprint: program::fingerprint().to_vec(), can_fork };
@@ -45,7 +48,6 @@ pub(crate) fn serve(role: Role, socket: OwnedFd) -> ! {
         process::end(LOST);
     }
     if let (Role::Zygote, Ok(first)) = (role, first) {
-        process::set_name("ropewalk-zygote");
         zygote(parent, first);
     }
     match next_request(&parent) {

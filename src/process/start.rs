@@ -30,7 +30,6 @@ const ATTEMPTS: usize = 5;
 struct Zygote {
     /// The process that has started it.
     owner: u32,
-    pidfd: Option<OwnedFd>,
     channel: Channel,
     environment: Vec<Variable>,
     can_fork: Result<(), String>,
@@ -131,13 +130,16 @@ fn expect_hello(channel: &Channel) -> Result<Hello, SpawnError> {
 fn zygote() -> Result<Arc<Zygote>, SpawnError> {
     let own = std::process::id();
     let mut slot = ZYGOTE.lock();
-    if let Some(zygote) = slot.as_ref().filter(|zygote| zygote.owner == own) {
+    // One that has died has closed its socket; it sends nothing by itself.
+    let lives = |zygote: &&Arc<Zygote>| matches!(zygote.channel.try_recv(), Ok(None));
+    if let Some(zygote) = slot.as_ref().filter(|zygote| zygote.owner == own).filter(lives) {
         return Ok(Arc::clone(zygote));
     }
     let environment = environment();
     let Fresh { pidfd, channel, hello, .. } = start_program(Role::Zygote, false)?;
-    let zygote =
-        Arc::new(Zygote { owner: own, pidfd: Some(pidfd), channel, environment, can_fork: hello.can_fork });
+    // Its end is taken in whenever it comes; the next request finds the socket closed.
+    keeper().map_err(SpawnError::kernel("a thread that starts processes"))?.adopt_bare(pidfd);
+    let zygote = Arc::new(Zygote { owner: own, channel, environment, can_fork: hello.can_fork });
     *slot = Some(Arc::clone(&zygote));
     Ok(zygote)
 }
@@ -148,17 +150,6 @@ fn discard(zygote: &Arc<Zygote>) {
     if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, zygote)) {
         log::warn!("the process that children are forked from has died; another will be started");
         *slot = None;
-    }
-}
-
-impl Drop for Zygote {
-    fn drop(&mut self) {
-        // It ends when its socket closes, right after this.
-        if self.owner == std::process::id()
-            && let (Some(pidfd), Ok(keeper)) = (self.pidfd.take(), keeper())
-        {
-            keeper.adopt_bare(pidfd);
-        }
     }
 }
 

@@ -84,8 +84,10 @@ pub(super) struct State {
     pub(super) closed: bool,
     pub(super) terminated: bool,
     pub(super) broken: Option<Arc<str>>,
-    /// Workers that ended before they were ready, since the last one that was.
+    /// Workers that failed before they were ready, since the last one that was.
     pub(super) failures: u32,
+    /// As above, of those that were killed.
+    pub(super) kills: u32,
     /// What the latest of them said.
     pub(super) cause: String,
     /// Ends that the manager is to call.

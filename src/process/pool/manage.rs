@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,13 +18,15 @@ use super::task::{Finished, TaskError};
 use super::worker::{Setup, work};
 use crate::process::call::Call;
 use crate::process::channel::Channel;
-use crate::process::error::{ProcessError, SpawnError};
+use crate::process::error::{SpawnError, signal_name};
 use crate::process::handle::Child;
 use crate::process::{Builder, Fd, codec, start};
 use crate::sys::epoll;
 
-/// Workers in a row that end before they are ready, until the pool is broken.
+/// Workers in a row that fail before they are ready, until the pool is broken.
 const MOST_FAILURES: u32 = 3;
+/// As above, for those that were killed: that is somebody else's doing, or the lack of memory.
+const MOST_KILLS: u32 = 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -147,7 +150,7 @@ impl Manager {
                 continue;
             }
             if let Err(error) = self.start_worker(worker) {
-                self.failed(worker, Some(error.to_string()));
+                self.failed(worker, Some(error.to_string()), false);
             }
         }
     }
@@ -219,12 +222,14 @@ impl Manager {
             self.decide(&mut state, id, &dead, &mut ends);
         }
         core.end_if_done(&state);
-        let cause = state.cause.is_empty().then(|| format!("a worker {}", how(&dead.child)));
+        let ended = dead.child.status();
+        let killed = ended.and_then(|status| status.signal()) == Some(libc::SIGKILL);
+        let cause = state.cause.is_empty().then(|| how(ended));
         drop(state);
         if dead.ready {
             self.due.insert(worker, Instant::now());
         } else {
-            self.failed(worker, cause);
+            self.failed(worker, cause, killed);
         }
         core.finish_and_nudge(ends);
         drop(pump);
@@ -255,15 +260,16 @@ impl Manager {
     }
 
     /// Counts a worker that has not become ready: tries again after a pause, or breaks the pool.
-    fn failed(&mut self, worker: usize, cause: Option<String>) {
+    fn failed(&mut self, worker: usize, cause: Option<String>, killed: bool) {
         let mut state = self.core.state();
         if let Some(cause) = cause {
             state.cause = cause;
         }
-        state.failures += 1;
-        let (failures, any_ready) =
-            (state.failures, state.workers.iter().flatten().any(|worker| worker.ready));
-        if failures >= MOST_FAILURES && !any_ready && !state.terminated {
+        *(if killed { &mut state.kills } else { &mut state.failures }) += 1;
+        let failures = state.failures + state.kills;
+        let too_many = state.failures >= MOST_FAILURES || state.kills >= MOST_KILLS;
+        let any_ready = state.workers.iter().flatten().any(|worker| worker.ready);
+        if too_many && !any_ready && !state.terminated {
             let cause: Arc<str> = core::mem::take(&mut state.cause).into();
             let pool = Arc::clone(&self.core.config.name);
             log::error!("pool '{pool}' is broken: {failures} workers have not become ready: {cause}");
@@ -281,13 +287,10 @@ impl Manager {
     }
 }
 
-fn how(child: &Child) -> String {
-    match child.status() {
-        Some(status) => match (status.signal(), status.code()) {
-            (Some(signal), _) => ProcessError::Signalled(signal).to_string(),
-            (_, Some(code)) => format!("exited with code {code}"),
-            _ => "ended".to_owned(),
-        },
-        None => "ended".to_owned(),
+fn how(status: Option<ExitStatus>) -> String {
+    match status.map(|status| (status.signal(), status.code())) {
+        Some((Some(signal), _)) => format!("a worker was ended by {}", signal_name(signal)),
+        Some((_, Some(code))) => format!("a worker exited with code {code}"),
+        _ => "a worker ended".to_owned(),
     }
 }

@@ -90,7 +90,8 @@ impl Core {
                     }
                 }
                 worker::READY => {
-                    state.failures = 0;
+                    (state.failures, state.kills) = (0, 0);
+                    state.cause.clear();
                     if let Some(it) = &mut state.workers[worker] {
                         it.ready = true;
                     }
