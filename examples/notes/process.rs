@@ -9,6 +9,9 @@ use crate::show::timed;
 
 static NUMBER: AtomicI32 = AtomicI32::new(10);
 
+/// A way in which a child ends.
+type End = fn(());
+
 /// What a child tells of itself.
 fn look(name: String) -> (String, u32, i32) {
     NUMBER.fetch_add(5, Ordering::Relaxed);
@@ -37,7 +40,7 @@ pub(crate) fn run(_: &[String]) -> Outcome {
     println!("Memory is its own: a child fills {grown} MiB; the parent's {before} KiB are {after} KiB now");
 
     println!("How a child ends is told to its parent:");
-    let ends: [(&str, fn(()) -> ()); 3] = [
+    let ends: [(&str, End); 3] = [
         ("it exits with 3", |()| std::process::exit(3)),
         ("it panics", |()| panic!("on purpose")),
         ("it aborts", |()| std::process::abort()),
