@@ -1,11 +1,14 @@
 //! Section 11: images from a server, all at once; files on disk, compared byte by byte.
+//!
+//! Server and client are plain blocking code on `std::net`, `std::thread::sleep` and `std::fs`: after `patch_all` its
+//! calls of libc park the coroutine.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use ropewalk::net::{TcpListener, TcpStream};
+use ropewalk::monkey;
 
 use crate::Outcome;
 use crate::show::timed;
@@ -32,7 +35,7 @@ fn answer(mut stream: TcpStream) -> io::Result<()> {
     let wanted = text.split_whitespace().nth(1).unwrap_or("/").trim_start_matches('/');
     match IMAGES.iter().find(|image| image.0 == wanted) {
         Some((_, bytes, delay)) => {
-            ropewalk::sleep(Duration::from_millis(*delay));
+            std::thread::sleep(Duration::from_millis(*delay));
             write!(
                 stream,
                 "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
@@ -91,6 +94,7 @@ fn download(url: &str, directory: &Path) -> io::Result<(String, usize)> {
 }
 
 pub(crate) fn run(urls: &[String]) -> Outcome {
+    monkey::patch_all()?;
     let own = urls.is_empty();
     let urls = if own {
         let address = serve()?;
