@@ -49,6 +49,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "process/divert.rs",
     "process/pool/ring.rs",
     "process/serve.rs",
+    "monkey/between.rs",
     "monkey/errno.rs",
     "monkey/files.rs",
     "monkey/names.rs",

@@ -150,6 +150,27 @@ fn files_are_read_and_written_as_ever() {
 }
 
 #[test]
+fn files_are_copied_to_sockets_and_files() {
+    let scratch = Scratch::new("copy");
+    let path = scratch.0.join("file");
+    on_one_worker(move || {
+        let bytes: Vec<u8> = (0..3 << 20).map(|n: u32| (n >> 6) as u8).collect();
+        fs::write(&path, &bytes).unwrap();
+        let (mut a, mut b) = std::os::unix::net::UnixStream::pair().unwrap();
+        let source = path.clone();
+        let sender = spawn(move || std::io::copy(&mut File::open(source).unwrap(), &mut a).unwrap());
+        let mut all = Vec::new();
+        b.read_to_end(&mut all).unwrap();
+        assert_eq!(sender.join().unwrap(), bytes.len() as u64);
+        assert!(all == bytes);
+        let other = path.with_extension("copy");
+        assert_eq!(fs::copy(&path, &other).unwrap(), bytes.len() as u64);
+        assert!(fs::read(&other).unwrap() == bytes);
+        drop(scratch);
+    });
+}
+
+#[test]
 fn a_file_lock_is_waited_for() {
     let scratch = Scratch::new("flock");
     let path = scratch.0.join("lock");

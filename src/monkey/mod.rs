@@ -19,6 +19,7 @@
 
 mod accept;
 mod ask;
+mod between;
 mod child;
 mod connect;
 mod descriptor;

@@ -7,7 +7,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::patch::group::{CHILDREN, FILES, LOCKS, NAMES, PIPES, SOCKETS, TIME, WAITING};
 use super::{
-    accept, child, connect, descriptor, epoll, files, message, names, poll, stream, syscall, thread, time,
+    accept, between, child, connect, descriptor, epoll, files, message, names, poll, stream, syscall, thread,
+    time,
 };
 use crate::runtime::worker_index;
 
@@ -128,6 +129,10 @@ symbols! {
     Fstatat: "fstatat", FILES, files::fstatat;
     Fstatat64: "fstatat64", FILES, files::fstatat64;
     Statx: "statx", FILES, files::statx;
+    Sendfile: "sendfile", SOCKETS | FILES, between::sendfile;
+    Sendfile64: "sendfile64", SOCKETS | FILES, between::sendfile64;
+    Splice: "splice", SOCKETS | PIPES, between::splice;
+    CopyFileRange: "copy_file_range", FILES, between::copy_file_range;
     Flock: "flock", PIPES | FILES, files::flock;
     Socket: "socket", EVERY, descriptor::socket;
     Socketpair: "socketpair", EVERY, descriptor::socketpair;

@@ -1,0 +1,107 @@
+//! Data moved between two descriptors inside the kernel: `sendfile`, `splice`, `copy_file_range`.
+//!
+//! No flag makes them only try on both sides, so another thread makes the call; before that, the coroutine waits
+//! until the side that sockets and pipes are written on has room, so that the thread is not kept by a slow peer alone.
+
+use libc::{c_int, c_uint, off_t, size_t, ssize_t};
+
+use super::errno::raw;
+use super::hook::{hook, pass};
+use super::offload::offload;
+use super::slot::{Kind, known};
+use super::symbols::Symbol;
+use super::wait::{Attempt, Direction, is_nonblocking};
+
+/// Offsets of the caller's, for a thread of the pool.
+#[derive(Clone, Copy)]
+struct Offsets(*mut off_t, *mut off_t);
+
+// SAFETY: the caller of the replaced function waits until the call is over, wherever it is made.
+unsafe impl Sync for Offsets {}
+
+impl Offsets {
+    fn sendfile(&self, to: c_int, from: c_int, count: size_t) -> isize {
+        pass!(SYS_sendfile, to, from, self.0, count)
+    }
+
+    fn splice(&self, from: c_int, to: c_int, len: size_t, flags: c_uint) -> isize {
+        pass!(SYS_splice, from, self.0, to, self.1, len, flags)
+    }
+
+    fn copy(&self, from: c_int, to: c_int, len: size_t, flags: c_uint) -> isize {
+        pass!(SYS_copy_file_range, from, self.0, to, self.1, len, flags)
+    }
+}
+
+/// Waits until one side is ready, if it is one that can be waited for; `Err` with the answer if it is over already.
+fn wait_for(symbol: Symbol, fd: c_int, direction: Direction) -> Result<(), isize> {
+    let Some(known) = known(fd) else { return Ok(()) };
+    let waits = matches!(known.kind(), Kind::Tcp | Kind::Stream | Kind::Messages | Kind::Pipe | Kind::Device);
+    if !waits || is_nonblocking(known)? {
+        return Ok(());
+    }
+    match Attempt::new(symbol, known, direction).wait_ready() {
+        // epoll has no word for it: it is always ready.
+        Err(error) if error == raw(libc::EPERM) => Ok(()),
+        other => other,
+    }
+}
+
+macro_rules! sendfile {
+    ($($symbol:ident: $name:ident;)*) => {
+        $(hook! {
+            $symbol: fn $name(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
+            kernel Offsets(offset, core::ptr::null_mut()).sendfile(to, from, count);
+            parking {
+                let offsets = Offsets(offset, core::ptr::null_mut());
+                match wait_for(Symbol::$symbol, to, Direction::Write) {
+                    Ok(()) => offload(Symbol::$symbol, || offsets.sendfile(to, from, count)),
+                    Err(answer) => answer,
+                }
+            }
+        })*
+    };
+}
+
+sendfile! { Sendfile: sendfile; Sendfile64: sendfile64; }
+
+hook! {
+    Splice: fn splice(
+        from: c_int,
+        from_offset: *mut off_t,
+        to: c_int,
+        to_offset: *mut off_t,
+        len: size_t,
+        flags: c_uint,
+    ) -> ssize_t;
+    kernel Offsets(from_offset, to_offset).splice(from, to, len, flags);
+    parking {
+        let offsets = Offsets(from_offset, to_offset);
+        let ready = if flags & libc::SPLICE_F_NONBLOCK != 0 {
+            Ok(())
+        } else {
+            wait_for(Symbol::Splice, from, Direction::Read)
+                .and_then(|()| wait_for(Symbol::Splice, to, Direction::Write))
+        };
+        match ready {
+            Ok(()) => offload(Symbol::Splice, || offsets.splice(from, to, len, flags)),
+            Err(answer) => answer,
+        }
+    }
+}
+
+hook! {
+    CopyFileRange: fn copy_file_range(
+        from: c_int,
+        from_offset: *mut off_t,
+        to: c_int,
+        to_offset: *mut off_t,
+        len: size_t,
+        flags: c_uint,
+    ) -> ssize_t;
+    kernel Offsets(from_offset, to_offset).copy(from, to, len, flags);
+    parking {
+        let offsets = Offsets(from_offset, to_offset);
+        offload(Symbol::CopyFileRange, || offsets.copy(from, to, len, flags))
+    }
+}
