@@ -3,8 +3,9 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use common::{on_workers, watched};
@@ -248,5 +249,89 @@ fn callbacks_on_a_result_that_is_there_run_at_once() {
         if let Err(again) = handle {
             again.get().unwrap();
         }
+    });
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("a destructor panics");
+        }
+    }
+}
+
+#[test]
+fn a_pool_survives_results_payloads_and_callbacks_that_panic_when_dropped() {
+    watched(|| {
+        let pool = ThreadPool::new(1);
+        // Held, so that the handles below are gone before the tasks run.
+        let hold = Arc::new(std::sync::Barrier::new(2));
+        let held = Arc::clone(&hold);
+        let first = pool.apply_async(move || drop(held.wait())).unwrap();
+        drop(pool.apply_async(|| Bomb).unwrap());
+        drop(pool.apply_async(|| -> () { std::panic::panic_any(Bomb) }).unwrap());
+        let called = pool.apply_async(|| ()).unwrap().on_success(|()| std::panic::panic_any(Bomb));
+        hold.wait();
+        first.get().unwrap();
+        called.get().unwrap();
+        assert_eq!(pool.apply(|| 7).unwrap(), 7);
+        pool.close();
+        pool.join().unwrap();
+    });
+}
+
+#[test]
+fn terminating_a_pool_fails_every_task_even_if_a_closure_panics_when_dropped() {
+    watched(|| {
+        let pool = ThreadPool::new(1);
+        let hold = Arc::new(std::sync::Barrier::new(2));
+        let held = Arc::clone(&hold);
+        let (started, starts) = mpsc::channel();
+        let first = pool.apply_async(move || {
+            started.send(()).unwrap();
+            held.wait();
+        });
+        let first = first.unwrap();
+        starts.recv().unwrap();
+        let bomb = Bomb;
+        let second = pool.apply_async(move || std::mem::forget(bomb)).unwrap();
+        let third = pool.apply_async(|| ()).unwrap();
+        let _ = catch_unwind(AssertUnwindSafe(|| pool.terminate()));
+        assert!(second.get().is_err());
+        assert!(third.get().is_err());
+        hold.wait();
+        first.get().unwrap();
+    });
+}
+
+#[test]
+fn lazy_results_can_be_iterated_by_the_only_thread_of_the_pool() {
+    watched(|| {
+        let pool = Arc::new(ThreadPool::new(1));
+        let inner = Arc::clone(&pool);
+        let sum = pool.apply(move || {
+            let ordered: u32 = inner.imap(|n| n, 0..10u32).map(Result::unwrap).sum();
+            let any: u32 = inner.imap_unordered(|n| n, 0..10u32).map(Result::unwrap).sum();
+            ordered + any
+        });
+        assert_eq!(sum.unwrap(), 90);
+    });
+}
+
+#[test]
+fn a_pool_joined_by_its_own_thread_is_told_so() {
+    watched(|| {
+        let pool = Arc::new(ThreadPool::builder(1).name("ouroboros").build());
+        let inner = Arc::clone(&pool);
+        let error = pool
+            .apply(move || {
+                inner.close();
+                inner.join().is_ok()
+            })
+            .unwrap_err();
+        assert!(error.to_string().contains("pool 'ouroboros'"), "{error}");
     });
 }

@@ -24,6 +24,21 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Ended<T> {
     }
 }
 
+/// Drops the payload of a panic that nobody wants, which is foreign code: if it panics in its turn, that
+/// payload is leaked.
+pub(crate) fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(again) = panic::catch_unwind(AssertUnwindSafe(move || drop(payload))) {
+        core::mem::forget(again);
+    }
+}
+
+/// Tells people about a failure where nobody may unwind: a logger is foreign code, and may panic.
+pub(crate) fn report(log: impl FnOnce()) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(log)) {
+        discard(payload);
+    }
+}
+
 /// Unwinds the caller up to the root of its coroutine, without a word of the panic hook.
 ///
 /// # Panics

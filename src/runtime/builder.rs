@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::ptr;
 use core::time::Duration;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, ThreadId};
+use std::thread;
 use std::time::Instant;
 
 use super::core::{Config, Core};
@@ -15,6 +16,8 @@ use super::{far, sample, worker};
 
 /// Bytes of a stack, with its guard page, unless the builder says otherwise.
 pub(crate) const DEFAULT_STACK: usize = 256 * 1024;
+/// More than any machine has cores; each has a thread, an epoll instance and an event descriptor.
+const MOST_WORKERS: usize = 1 << 16;
 const THRESHOLD: Duration = Duration::from_millis(100);
 /// By default ignored by the kernel, and hardly used by anybody.
 const SIGNAL: i32 = libc::SIGURG;
@@ -89,7 +92,7 @@ impl RuntimeBuilder {
     /// Starts the workers.
     ///
     /// # Errors
-    /// `InvalidInput` for zero workers, an impossible stack size or signal; otherwise what the kernel says
+    /// `InvalidInput` for zero or far too many workers, an impossible name, stack size or signal; otherwise what the kernel says
     /// when a thread or an epoll instance cannot be made.
     pub fn build(self) -> io::Result<Runtime> {
         let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
@@ -99,6 +102,15 @@ impl RuntimeBuilder {
                 "runtime '{}': zero workers can run nothing; give at least 1",
                 self.name
             )));
+        }
+        if workers > MOST_WORKERS {
+            return Err(invalid(format!(
+                "runtime '{}': {workers} workers are too many; give at most {MOST_WORKERS}",
+                self.name
+            )));
+        }
+        if self.name.contains('\0') {
+            return Err(invalid(format!("runtime {:?}: a name of threads holds no zero byte", self.name)));
         }
         crate::coroutine::stack::check_size(self.stack_size)
             .map_err(|error| invalid(format!("runtime '{}': {error}", self.name)))?;
@@ -249,8 +261,9 @@ impl Drop for Runtime {
         self.core.end();
         let threads = core::mem::take(&mut *self.threads());
         let own = thread::current().id();
-        let is_own = |id: ThreadId| threads.iter().any(|thread| thread.thread().id() == id);
-        if is_own(own) {
+        // A worker that the monitor has added is not among the threads: the monitor joins it.
+        let is_worker = worker::current().is_some_and(|worker| ptr::eq(worker.core(), &raw const *self.core));
+        if is_worker || threads.iter().any(|thread| thread.thread().id() == own) {
             return;
         }
         let _shield = super::park::Shield::new();

@@ -7,8 +7,8 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use super::park::{Outcome, Waiter};
-use super::task::{CANCELLED, STARTED, Task, TaskRef};
+use super::park::{self, Outcome, Waiter};
+use super::task::{CANCELLED, KILL, STARTED, Task, TaskRef};
 use super::worker::{self, Worker};
 
 /// Asks the task to end. From any thread.
@@ -42,6 +42,41 @@ pub(crate) fn deliver(worker: &Worker, task: &TaskRef) {
     if let Some(claimed) = unsafe { waiter.claim_as(Outcome::Cancelled) } {
         worker.push_woken(claimed.into_task());
     }
+}
+
+/// Times that a cancelled coroutine is told to unwind before it has to let others run in between.
+const PATIENCE: u32 = 1_000;
+/// Times that a coroutine of a runtime which ends is told so: about a second.
+const LAST_PATIENCE: u32 = 100_000;
+
+/// Counts that a cancelled coroutine is told to unwind: one that catches that, and waits again, for ever, must
+/// neither hold its worker nor keep its runtime from ending without a word.
+pub(crate) fn insist(worker: &Worker, task: &Task) {
+    // Relaxed: the coroutine alone counts, here.
+    let kills = (task.phase.load(Ordering::Relaxed) / KILL + 1).min(LAST_PATIENCE);
+    if kills < LAST_PATIENCE {
+        task.phase.fetch_add(KILL, Ordering::Relaxed);
+    }
+    if kills <= PATIENCE {
+        return;
+    }
+    let name = task.name().unwrap_or("unnamed");
+    if kills == LAST_PATIENCE && worker.core().is_ending() {
+        eprintln!(
+            "coroutine '{name}' (#{}) does not end: runtime '{}' does, but it has caught its unwinding {kills} times",
+            task.id,
+            worker.core().name
+        );
+        std::process::abort();
+    }
+    if kills == PATIENCE + 1 {
+        worker.core().monitor.note(format!(
+            "coroutine '{name}' (#{}) was cancelled, has caught its unwinding {PATIENCE} times, and waits again",
+            task.id
+        ));
+    }
+    worker.push_ready(NonNull::from(task));
+    park::suspend(task);
 }
 
 /// Cancels every started coroutine of a worker whose runtime ends, and every fresh one.

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::permit::Permit;
 use super::task::Task;
-use crate::coroutine::unwind;
+use crate::coroutine::unwind::{self, Ended};
 
 /// Values of `coroutine_local!` keys, by the key's address.
 pub(crate) type Locals = HashMap<usize, Rc<dyn Any>>;
@@ -75,7 +75,9 @@ impl Extra {
             // SAFETY: only the coroutine itself comes here, and nothing is borrowed.
             let Some(locals) = core::mem::take(unsafe { &mut *extra.locals.get() }) else { return };
             for (_, value) in *locals {
-                let _ = unwind::catch(move || drop(value));
+                if let Ended::Panicked(payload) = unwind::catch(move || drop(value)) {
+                    unwind::discard(payload);
+                }
             }
         }
     }

@@ -120,8 +120,11 @@ pub(crate) fn publish(task: &Task) -> Published {
             let node = unsafe { Box::from_raw(node) };
             if let Node::Waker(waker) = *node {
                 // A waker is foreign code; if it panics, that is reported and goes no further.
-                if let Ended::Panicked(_) = unwind::catch(move || waker.wake()) {
-                    log::error!("the waker of whoever joins coroutine #{} has panicked", task.id);
+                if let Ended::Panicked(payload) = unwind::catch(move || waker.wake()) {
+                    unwind::report(|| {
+                        log::error!("the waker of whoever joins coroutine #{} has panicked", task.id);
+                    });
+                    unwind::discard(payload);
                 }
             }
         }

@@ -3,6 +3,7 @@
 use core::any::Any;
 use core::cell::{Cell, RefCell};
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::ptr;
 use std::rc::Rc;
 
@@ -11,7 +12,8 @@ use super::extra::{Extra, Locals};
 
 /// Declares values that every coroutine, and every plain thread, has for itself.
 ///
-/// Made on first use, dropped when the coroutine ends (on it), or with its thread.
+/// Made on first use, dropped when the coroutine ends (on it), or with its thread. Destructors may use
+/// values too; what they make is dropped as well, save what a thread makes after all of its own are gone.
 ///
 /// # Examples
 /// ```
@@ -42,7 +44,25 @@ pub struct LocalKey<T: 'static> {
 }
 
 thread_local! {
-    static OF_THREAD: RefCell<Locals> = RefCell::default();
+    /// Without a destructor, so that the destructors of values find it: `SWEEP` empties it.
+    static OF_THREAD: ManuallyDrop<RefCell<Locals>> = ManuallyDrop::default();
+    static SWEEP: Sweep = const { Sweep };
+}
+
+/// Drops a plain thread's values when the thread ends, until none is left.
+struct Sweep;
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        loop {
+            // Out of the cell first: a destructor may use it.
+            let locals = OF_THREAD.with(|locals| core::mem::take(&mut *locals.borrow_mut()));
+            if locals.is_empty() {
+                return;
+            }
+            drop(locals);
+        }
+    }
 }
 
 impl<T: 'static> LocalKey<T> {
@@ -54,7 +74,7 @@ impl<T: 'static> LocalKey<T> {
     /// Gives `f` the value of the calling coroutine or thread, made now if it is the first use.
     ///
     /// # Panics
-    /// If a plain thread calls this while its locals are being destroyed, and if `init` panics.
+    /// If `init` does.
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         let key = ptr::from_ref(self).addr();
         let fresh: Rc<dyn Any>;
@@ -135,6 +155,10 @@ fn access<R>(f: impl FnOnce(&mut Locals) -> R) -> R {
             // and what they drop is held elsewhere.
             unsafe { Extra::with_locals(task, f) }
         }
-        None => OF_THREAD.with_borrow_mut(f),
+        None => {
+            // What is made when the thread has swept already is leaked.
+            let _ = SWEEP.try_with(|_| ());
+            OF_THREAD.with(|locals| f(&mut locals.borrow_mut()))
+        }
     }
 }

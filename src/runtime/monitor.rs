@@ -30,6 +30,7 @@ use super::builder;
 use super::core::Core;
 use super::worker::Worker;
 use crate::base::lock::Lock;
+use crate::coroutine::unwind;
 use crate::sys;
 
 const WATCHING: u32 = 0;
@@ -75,7 +76,7 @@ impl Monitor {
 
     fn log_notes(&self) {
         let notes = core::mem::take(&mut *self.notes.lock());
-        notes.iter().for_each(|text| log::warn!("{text}"));
+        notes.iter().for_each(|text| unwind::report(|| log::warn!("{text}")));
     }
 
     /// Wakes the monitor.
@@ -147,7 +148,7 @@ fn watch(core: &Arc<Core>) {
         }
         // Last, because a backtrace takes its time; a turn that has ended meanwhile is not reported.
         for (worker, tick, lasts) in long {
-            super::report::long_turn(core, worker, tick, lasts);
+            unwind::report(|| super::report::long_turn(core, worker, tick, lasts));
         }
         quiet = if moved { 0 } else { quiet + 1 };
         rest(core, &mut quiet);
@@ -160,14 +161,16 @@ fn watch(core: &Arc<Core>) {
 
 fn add_spare(core: &Arc<Core>) -> Option<thread::JoinHandle<()>> {
     let index = core.add_spare()?.index;
-    log::warn!(
-        "runtime '{}': all workers are in long turns; worker {index} is added for what waits",
-        core.name
-    );
+    unwind::report(|| {
+        log::warn!(
+            "runtime '{}': all workers are in long turns; worker {index} is added for what waits",
+            core.name
+        );
+    });
     match builder::start_worker(core, index) {
         Ok(handle) => Some(handle),
         Err(error) => {
-            log::error!("runtime '{}': the spare worker cannot start: {error}", core.name);
+            unwind::report(|| log::error!("runtime '{}': the spare worker cannot start: {error}", core.name));
             None
         }
     }

@@ -26,7 +26,7 @@ use std::time::Instant;
 use super::party::{self, Party};
 use super::task::Task;
 use super::worker::{self, Worker};
-use super::{remote, timers, unwinding};
+use super::{cancel, remote, timers, unwinding};
 pub(crate) use crate::base::ticket::Outcome;
 use crate::base::ticket::{Ticket, TicketWord};
 use crate::coroutine::strand::Strand;
@@ -314,11 +314,16 @@ pub(crate) fn raise_cancelled() -> ! {
     let party = party::current();
     // SAFETY: a party outlives its turn as the current one of its thread.
     let party_ref = unsafe { party.as_ref() };
-    let cancelled = !party_ref.home().is_null() && {
+    // SAFETY: null, or the worker that runs this very coroutine.
+    if let Some(worker) = unsafe { party_ref.home().as_ref() } {
         // SAFETY: a party with a home is the first field of a task.
-        unsafe { party.cast::<Task>().as_ref() }.is_cancelled()
-    };
-    if cancelled { unwind::raise_kill() } else { party_ref.scopes.raise_expired() }
+        let task = unsafe { party.cast::<Task>().as_ref() };
+        if task.is_cancelled() {
+            cancel::insist(worker, task);
+            unwind::raise_kill()
+        }
+    }
+    party_ref.scopes.raise_expired()
 }
 
 /// While it lives, waits of the calling party are not cancelled.

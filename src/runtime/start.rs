@@ -64,7 +64,8 @@ fn no_stack(worker: &Worker, task: NonNull<Task>, error: &StackError) -> bool {
     // Relaxed: a figure for the log, which names the 1st, 2nd, 4th, 8th … and not a hundred thousand.
     let refused = REFUSED.fetch_add(1, Ordering::Relaxed) + 1;
     if refused.is_power_of_two() {
-        log::error!("{why} ({refused} so far)");
+        // Not logged here: no coroutine runs, so a logger that waits would hold the worker.
+        worker.core().monitor.note(format!("{why} ({refused} so far)"));
     }
     worker.counters.started.add(1);
     // SAFETY: it has not started, and came from a queue.

@@ -6,7 +6,7 @@
 //! └──────────────────────────────────────────────┴──────────────────────────────────┘
 //! ```
 //!
-//! `phase` bits, set once and never cleared:
+//! `phase` bits, set once and never cleared, below a count (`KILL`) that the owner keeps:
 //!
 //! | bit | set by | when |
 //! |---|---|---|
@@ -23,7 +23,7 @@
 
 use core::any::Any;
 use core::cell::{Cell, UnsafeCell};
-use core::mem::{self, ManuallyDrop, MaybeUninit};
+use core::mem::{self, MaybeUninit};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 
@@ -35,6 +35,8 @@ use crate::coroutine::unwind::{self, Ended};
 
 pub(crate) const STARTED: u32 = 1;
 pub(crate) const CANCELLED: u32 = 2;
+/// The bits from here on count how often the coroutine was told to unwind, because it is cancelled.
+pub(crate) const KILL: u32 = 1 << 8;
 
 /// The header of every task, whatever it runs.
 #[repr(C)]
@@ -270,6 +272,9 @@ unsafe fn run<F: FnOnce() -> T, T, H: Hook>(task: NonNull<Task>) {
     Extra::drop_locals(&cell.task);
     // SAFETY: the coroutine alone touches the stage, and borrows nothing of it.
     unsafe { finish(cell, result) };
+    // Wakers, and results that nobody takes, may have made new ones; whoever drops the last reference to the
+    // task is on any thread, and they need not be `Send`.
+    Extra::drop_locals(&cell.task);
 }
 
 /// # Safety
@@ -325,9 +330,10 @@ unsafe fn discard<F, T, H>(task: NonNull<Task>) {
 /// Drops what nobody has asked for; a panic there has nobody to go to, so it ends here.
 fn drop_quietly<V>(value: V) {
     if let Ended::Panicked(payload) = unwind::catch(move || drop(value)) {
-        log::error!("a result that nobody joined panicked while it was dropped: {}", describe(&*payload));
-        // A payload may panic in its turn when dropped; leak it rather than unwind into the root.
-        let _ = ManuallyDrop::new(payload);
+        unwind::report(|| {
+            log::error!("a result that nobody joined panicked while it was dropped: {}", describe(&*payload));
+        });
+        unwind::discard(payload);
     }
 }
 

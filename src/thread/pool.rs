@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::task::{RanOn, SubmitError};
+use crate::coroutine::unwind;
 use crate::queue::{GetError, Queue};
 use crate::sync::{Event, Semaphore, WaitGroup};
 
@@ -67,7 +68,7 @@ impl Core {
         })
     }
 
-    fn is_own_thread(&self) -> bool {
+    pub(super) fn is_own_thread(&self) -> bool {
         OWN.get().0 == ptr::from_ref(self).addr()
     }
 
@@ -97,7 +98,9 @@ impl Core {
         let short = self.jobs.len() > self.idle.load(Ordering::SeqCst);
         let wanted = short && self.threads() < self.config.threads || self.threads() == 0;
         if wanted && let Err(error) = self.start_thread() {
-            log::warn!("pool '{}' goes on with {} threads: {error}", self.config.name, self.threads());
+            unwind::report(|| {
+                log::warn!("pool '{}' goes on with {} threads: {error}", self.config.name, self.threads());
+            });
         }
         Ok(())
     }
@@ -159,13 +162,16 @@ impl Core {
         let _alive = Alive(self);
         OWN.set((ptr::from_ref(self).addr(), worker));
         if let Some(initializer) = &self.config.initializer
-            && panic::catch_unwind(AssertUnwindSafe(|| initializer(worker))).is_err()
+            && let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| initializer(worker)))
         {
+            unwind::discard(payload);
             // The next thread would fail as well; nobody is to wait for tasks that none will run.
-            log::error!(
-                "pool '{}' is terminated: the initialiser of worker {worker} has panicked",
-                self.config.name
-            );
+            unwind::report(|| {
+                log::error!(
+                    "pool '{}' is terminated: the initialiser of worker {worker} has panicked",
+                    self.config.name
+                );
+            });
             self.threads.fetch_sub(1, Ordering::SeqCst);
             self.terminate();
             return;
@@ -195,12 +201,26 @@ impl Core {
     fn run(&self, job: Job) {
         self.leave_room();
         let thread = super::kernel_thread();
-        job(Some(RanOn { worker: OWN.get().1, thread }));
+        self.call(job, Some(RanOn { worker: OWN.get().1, thread }));
         self.jobs.task_done();
     }
 
+    /// Runs a task, or fails it (`None`). The closure and a result that nobody waits for are dropped here; if that
+    /// panics, neither the thread nor the tasks behind go with it.
+    fn call(&self, job: Job, ran_on: Option<RanOn>) {
+        if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| job(ran_on))) {
+            unwind::report(|| {
+                log::error!(
+                    "pool '{}': what a task has left panicked while it was dropped",
+                    self.config.name
+                );
+            });
+            unwind::discard(payload);
+        }
+    }
+
     /// Runs one waiting task on the calling thread; false if there is none.
-    fn run_one(&self) -> bool {
+    pub(super) fn run_one(&self) -> bool {
         match self.jobs.try_get() {
             Ok(job) => {
                 self.run(job);
@@ -233,7 +253,7 @@ impl Core {
     pub(super) fn terminate(&self) {
         for job in self.jobs.close_now() {
             self.leave_room();
-            job(None);
+            self.call(job, None);
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::pool::Core;
+use crate::coroutine::unwind;
 use crate::runtime::far;
 use crate::sync::{Event, Mutex};
 
@@ -166,8 +167,9 @@ impl<T: Send + 'static> Shared<T> {
 }
 
 fn call<V>(callback: Callback<V>, value: &V) {
-    if panic::catch_unwind(AssertUnwindSafe(|| callback(value))).is_err() {
-        log::error!("a callback of a pool's task has panicked");
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| callback(value))) {
+        unwind::report(|| log::error!("a callback of a pool's task has panicked"));
+        unwind::discard(payload);
     }
 }
 

@@ -55,9 +55,10 @@ impl ThreadPoolBuilder {
     /// Makes the pool; threads start when there is work.
     ///
     /// # Panics
-    /// For zero threads, and for a bound of zero: nothing could ever run.
+    /// For zero threads, for a bound of zero (nothing could ever run), and for a name with a zero byte.
     pub fn build(self) -> ThreadPool {
         assert!(self.0.threads > 0, "pool '{}': zero threads can run nothing; give at least 1", self.0.name);
+        assert!(!self.0.name.contains('\0'), "pool {:?}: a name of threads holds no zero byte", self.0.name);
         assert!(
             self.0.bound != Some(0),
             "pool '{}': with a bound of 0 no task could ever wait for a thread; give at least 1",
@@ -210,7 +211,7 @@ impl ThreadPool {
 
     /// Twice the threads: each has a task while the next one waits.
     fn window(&self) -> usize {
-        self.0.config.threads * 2
+        self.0.config.threads.saturating_mul(2)
     }
 
     /// Takes no more tasks; those that wait still run. Never waits.
@@ -222,10 +223,18 @@ impl ThreadPool {
     ///
     /// # Errors
     /// [`NotClosed`] if the pool is still open.
+    ///
+    /// # Panics
+    /// If a thread of the pool calls it.
     pub fn join(&self) -> Result<(), NotClosed> {
         if !self.0.jobs.is_closed() {
             return Err(NotClosed(Arc::clone(&self.0.config.name)));
         }
+        assert!(
+            !self.0.is_own_thread(),
+            "pool '{}' is joined by one of its own threads: it would wait for ever",
+            self.name()
+        );
         self.0.alive.wait();
         Ok(())
     }
@@ -329,7 +338,10 @@ where
             return None;
         }
         self.running -= 1;
-        self.results.1.recv().ok()
+        let (core, results) = (&self.pool.0, &self.results.1);
+        // A thread of the pool runs tasks instead of waiting for itself.
+        while core.is_own_thread() && results.is_empty() && core.run_one() {}
+        results.recv().ok()
     }
 }
 
