@@ -270,7 +270,7 @@ fn a_pool_survives_results_payloads_and_callbacks_that_panic_when_dropped() {
         // Held, so that the handles below are gone before the tasks run.
         let hold = Arc::new(std::sync::Barrier::new(2));
         let held = Arc::clone(&hold);
-        let first = pool.apply_async(move || drop(held.wait())).unwrap();
+        let first = pool.apply_async(move || held.wait()).unwrap();
         drop(pool.apply_async(|| Bomb).unwrap());
         drop(pool.apply_async(|| -> () { std::panic::panic_any(Bomb) }).unwrap());
         let called = pool.apply_async(|| ()).unwrap().on_success(|()| std::panic::panic_any(Bomb));

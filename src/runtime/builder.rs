@@ -146,8 +146,9 @@ pub(crate) fn start_worker(core: &Arc<Core>, index: usize) -> io::Result<thread:
 /// thread into the global one, which starts on first use and never ends.
 ///
 /// Dropping a runtime cancels every coroutine in it (those that wait unwind, with their destructors),
-/// and waits until the last has ended; a coroutine that computes on is waited for. Dropped by one of
-/// its own coroutines, it ends in the background.
+/// and waits until the last has ended; a coroutine that computes on is waited for, and one that catches
+/// its unwinding for ever ends the process with its name. Dropped by one of its own coroutines, it ends in
+/// the background.
 ///
 /// # Examples
 /// ```

@@ -263,7 +263,8 @@ impl<T> JoinHandle<T> {
     /// Asks the coroutine to end. Never blocks.
     ///
     /// It unwinds at its next wait, or at once if it waits now; its destructors run. One that has not
-    /// started never does. Under [`shield`](super::shield), and while it unwinds anyway, it is let be.
+    /// started never does. Under [`shield`](super::shield), and while it unwinds anyway, it is let be. If it
+    /// catches the unwinding, its next wait unwinds again.
     pub fn cancel(&self) {
         cancel::request(self.task());
     }
