@@ -205,3 +205,33 @@ fn values_left_in_a_queue_are_dropped_with_it() {
     drop(queue);
     assert_eq!(Arc::strong_count(&value), 1);
 }
+
+/// A number; comparing with 7 panics.
+#[derive(Debug, PartialEq, Eq)]
+struct Incomparable(u32);
+
+impl PartialOrd for Incomparable {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Incomparable {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        assert!(self.0 != 7 && other.0 != 7, "7 cannot be compared");
+        self.0.cmp(&other.0)
+    }
+}
+
+#[test]
+fn a_put_whose_comparison_panics_has_put_nothing() {
+    let queue = PriorityQueue::bounded(8);
+    [5, 3, 9].into_iter().for_each(|n| queue.put(Incomparable(n)).unwrap());
+    let put = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| queue.put(Incomparable(7))));
+    assert!(put.is_err());
+    assert_eq!((queue.len(), queue.unfinished_tasks()), (3, 3));
+    assert_eq!(queue.get().unwrap(), Incomparable(3));
+    queue.task_done();
+    assert_eq!(queue.close_now(), [Incomparable(5), Incomparable(9)]);
+    queue.join();
+}

@@ -3,11 +3,13 @@
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::collections::BinaryHeap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::core::PutFailed;
 use crate::base::list::List;
 use crate::base::lock::Lock;
 use crate::base::ring::{PushError, Ring};
+use crate::coroutine::unwind;
 use crate::runtime::park::Shield;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -220,6 +222,23 @@ struct Heap<T> {
     turn: u64,
 }
 
+impl<T: Ord> Heap<T> {
+    /// Puts a value in. If a comparison panics it is taken out again: a put that unwinds has put nothing.
+    fn insert(&mut self, value: T) {
+        self.turn += 1;
+        let (turn, before) = (self.turn, self.ranked.len());
+        let pushed = catch_unwind(AssertUnwindSafe(|| self.ranked.push(Ranked { value, turn })));
+        let Err(payload) = pushed else { return };
+        if self.ranked.len() > before
+            && let Err(again) =
+                catch_unwind(AssertUnwindSafe(|| self.ranked.retain(|ranked| ranked.turn != turn)))
+        {
+            unwind::discard(again);
+        }
+        resume_unwind(payload)
+    }
+}
+
 impl<T: Ord> Ordered<T> {
     pub(crate) fn new(capacity: Option<usize>) -> Self {
         let store = Mutex::new(Heap { ranked: BinaryHeap::new(), turn: 0 });
@@ -253,8 +272,7 @@ impl<T: Ord> Buffer<T> for Ordered<T> {
             if self.capacity.is_some_and(|capacity| heap.ranked.len() >= capacity) {
                 return Err(PutFailed::Full(value));
             }
-            heap.turn += 1;
-            heap.ranked.push(Ranked { value, turn: heap.turn });
+            heap.insert(value);
             Ok(())
         })
     }
