@@ -6,9 +6,10 @@
 #[doc(hidden)]
 pub mod atomic;
 pub(crate) mod backoff;
-#[cfg(not(loom))]
+// Their reader is `runtime::backtrace`, where there is one.
+#[cfg(all(not(loom), target_arch = "x86_64", target_pointer_width = "64"))]
 mod bytes;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_arch = "x86_64", target_pointer_width = "64"))]
 pub(crate) mod cfi;
 #[doc(hidden)]
 pub mod deque;

@@ -5,7 +5,7 @@ pub(crate) mod futex;
 pub(crate) mod image;
 pub(crate) mod memory;
 pub(crate) mod message;
-#[cfg(all(not(loom), target_pointer_width = "64"))]
+#[cfg(all(not(loom), target_arch = "x86_64", target_pointer_width = "64"))]
 pub(crate) mod objects;
 pub(crate) mod poll;
 pub(crate) mod process;

@@ -11,7 +11,7 @@ use super::advice;
 use crate::base::lock::Lock;
 use crate::sys::memory;
 
-/// Sizes are powers of two, from 16 KiB to 1 GiB.
+/// Sizes are powers of two, from 16 KiB (or four pages, if those are more) to 1 GiB.
 const SMALLEST: u32 = 14;
 const LARGEST: u32 = 30;
 pub(super) const CLASSES: usize = (LARGEST - SMALLEST + 1) as usize;
@@ -41,7 +41,7 @@ impl fmt::Display for StackError {
             Self::Size(size) => write!(
                 f,
                 "a stack of {size} bytes cannot be; give {} KiB to {} MiB",
-                1 << (SMALLEST - 10),
+                1 << (smallest(page_size()) - 10),
                 1 << (LARGEST - 20)
             ),
             Self::Kernel { what, error } => write!(
@@ -158,8 +158,13 @@ pub(crate) fn check_size(size: usize) -> Result<usize, StackError> {
     if size == 0 || size > 1 << LARGEST {
         return Err(StackError::Size(size));
     }
-    let shift = size.next_power_of_two().trailing_zeros().max(SMALLEST);
+    let shift = size.next_power_of_two().trailing_zeros().max(smallest(page_size()));
     Ok((shift - SMALLEST) as usize)
+}
+
+/// The smallest slot, as a power of two: a guard page, the header's page, and room between them.
+fn smallest(page: usize) -> u32 {
+    SMALLEST.max((4 * page).trailing_zeros())
 }
 
 /// Takes one slot of a class.
@@ -277,4 +282,19 @@ pub(crate) fn find(address: usize) -> Option<(*mut u8, usize)> {
         let size = 1usize << range.slot_shift.load(Ordering::Relaxed);
         Some((base.wrapping_add(offset & !(size - 1)), size))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_slot_has_room_beside_its_guard_and_its_header_whatever_a_page_is() {
+        for page in [4096, 16 << 10, 64 << 10] {
+            let slot = 1usize << smallest(page);
+            assert!(slot >= 16 << 10, "{slot}");
+            assert!(slot - page - page >= 2 * page, "a slot of {slot} bytes, a page of {page}");
+        }
+        assert_eq!(1usize << smallest(4096), 16 << 10);
+    }
 }
