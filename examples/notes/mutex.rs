@@ -1,12 +1,19 @@
 //! Section 3: the word of a mutex as it changes, and those who wait.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ropewalk::Runtime;
-use ropewalk::sync::{Mutex, MutexState, RawMutex};
+use ropewalk::sync::{Mutex, MutexState, RawMutex, futex};
 
 use crate::Outcome;
-use crate::show::{each, kernel_sleeps, opaque, timed};
+use crate::show::{each, timed};
+
+/// Kernel calls of waiting and waking threads since `before`.
+fn calls_since(before: futex::Stats) -> String {
+    let now = futex::stats();
+    format!("{} sleeps and {} wakes in the kernel", now.sleeps - before.sleeps, now.wakes - before.wakes)
+}
 
 fn picture(what: &str, state: MutexState) {
     let flag = if state.contended { "1" } else { "0" };
@@ -15,7 +22,8 @@ fn picture(what: &str, state: MutexState) {
 }
 
 pub(crate) fn run(_: &[String]) -> Outcome {
-    println!("One word of 32 bits: who holds the mutex, and whether somebody waits.");
+    println!("Whoever wants to change shared data locks first; the others wait until release.");
+    println!("The whole lock is one word of 32 bits: who holds it (0: nobody), and whether somebody waits.");
     let runtime = Runtime::builder().workers(1).name("mutex").build()?;
     runtime.run(|| {
         let mutex = Arc::new(RawMutex::new());
@@ -44,15 +52,10 @@ pub(crate) fn run(_: &[String]) -> Outcome {
     });
 
     const ROUNDS: u32 = 1_000_000;
-    let total = Mutex::new(0u64);
-    let before = kernel_sleeps();
+    let (total, before) = (Mutex::new(0u64), futex::stats());
     let ((), alone) = timed(|| (0..ROUNDS).for_each(|_| *total.lock() += 1));
-    println!(
-        "Uncontended: {} for lock and unlock, {} sleeps in the kernel.",
-        each(alone, ROUNDS),
-        kernel_sleeps() - before
-    );
-    let shared = Arc::new(Mutex::new(0u64));
+    println!("Nobody else wants it, {ROUNDS} times: {} each; {}.", each(alone, ROUNDS), calls_since(before));
+    let (shared, before) = (Arc::new(Mutex::new(0u64)), futex::stats());
     let counted = Arc::clone(&shared);
     let ((), many) = timed(|| {
         runtime.run(move || {
@@ -64,29 +67,33 @@ pub(crate) fn run(_: &[String]) -> Outcome {
         });
     });
     println!(
-        "1000 coroutines, 100 additions each: {} (expected 100000), {} each.",
+        "1000 coroutines on one worker, 100 additions each: {} (expected 100000); {} each.",
         *shared.lock(),
         each(many, 100_000)
     );
-    // Two threads, each of which holds the mutex long enough for the other to come and wait.
-    let (gate, start) = (Mutex::new(0u32), std::sync::Barrier::new(2));
+    // This thread waited for the coroutines, which is all that the kernel was asked for.
+    println!("  All of that, with this thread's wait for its end: {}.", calls_since(before));
+    contended();
+    Ok(())
+}
+
+/// Two threads, each of which holds the mutex long enough for the other to come and wait.
+fn contended() {
+    const VISITS: u32 = 50;
+    let (gate, before) = (Mutex::new(0u32), futex::stats());
     let visit = || {
-        start.wait();
-        let before = kernel_sleeps();
-        for _ in 0..200 {
+        for _ in 0..VISITS {
             let mut inside = gate.lock();
-            *inside += opaque((0..200_000u32).fold(0, |sum, n| sum ^ opaque(n))) & 1 | 1;
+            *inside += 1;
+            std::thread::sleep(Duration::from_micros(100));
         }
-        kernel_sleeps() - before
     };
-    let sleeps = std::thread::scope(|scope| {
-        [scope.spawn(visit), scope.spawn(visit)].map(|thread| thread.join().expect("it does not panic"))
+    std::thread::scope(|scope| {
+        scope.spawn(visit);
+        scope.spawn(visit);
     });
     println!(
-        "Two threads, 200 long visits each: {} visits, {} and {} sleeps in the kernel.",
-        gate.into_inner(),
-        sleeps[0],
-        sleeps[1]
+        "Two threads want it at once, {VISITS} visits of 100 µs each: who has to wait long sleeps in the kernel."
     );
-    Ok(())
+    println!("  {} visits; {}.", gate.into_inner(), calls_since(before));
 }

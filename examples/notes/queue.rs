@@ -82,10 +82,11 @@ pub(crate) fn run(_: &[String]) -> Outcome {
     between_processes()
 }
 
-/// Squares what it gets, until the queue is closed.
+/// Squares what it gets, a millisecond each, until the queue is closed.
 fn work((todo, done): (process::Queue<u64>, process::Queue<(u32, u64)>)) -> usize {
     let mut count = 0;
     while let Ok(n) = todo.get() {
+        std::thread::sleep(Duration::from_millis(1));
         done.put((std::process::id(), n * n)).expect("the parent keeps it open");
         todo.task_done();
         count += 1;

@@ -22,13 +22,6 @@ pub(crate) fn status(key: &str) -> u64 {
     line.and_then(|line| line.split_whitespace().nth(1)).and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
-/// How often the calling thread has slept in the kernel: what a lock that is held costs its waiters.
-pub(crate) fn kernel_sleeps() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
-    line.and_then(|line| line.split_whitespace().nth(1)).and_then(|word| word.parse().ok()).unwrap_or(0)
-}
-
 /// Data that no two runs lay out the same: keeps a loop from being computed ahead.
 pub(crate) fn opaque<T>(value: T) -> T {
     std::hint::black_box(value)

@@ -21,6 +21,7 @@
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::party::{self, Party};
@@ -190,6 +191,7 @@ impl Claimed {
     fn wake_elsewhere(self) {
         if self.home.is_null() {
             // A thread that has seen its outcome may be gone: only the address of its word is used.
+            THREAD_WAKES.fetch_add(1, Ordering::Relaxed);
             sys::futex::wake(self.party.as_ptr().cast_const().cast(), 1);
         } else {
             // SAFETY: a party with a home is the first field of a task, and this is the claim on it.
@@ -254,6 +256,16 @@ struct Wait {
     interruptible: bool,
 }
 
+/// Kernel calls by which plain threads have waited, and by which they were woken. Relaxed everywhere: figures,
+/// counted beside a system call.
+static THREAD_SLEEPS: AtomicU64 = AtomicU64::new(0);
+static THREAD_WAKES: AtomicU64 = AtomicU64::new(0);
+
+/// How often plain threads have gone to sleep in the kernel, and how often it was told to wake one.
+pub(crate) fn thread_calls() -> (u64, u64) {
+    (THREAD_SLEEPS.load(Ordering::Relaxed), THREAD_WAKES.load(Ordering::Relaxed))
+}
+
 fn park_thread(party: &Party, waiter: Waiter, until: Option<Instant>) -> Outcome {
     loop {
         if let Some(outcome) = party.word.outcome() {
@@ -264,6 +276,7 @@ fn park_thread(party: &Party, waiter: Waiter, until: Option<Instant>) -> Outcome
             party.word.claim(waiter.ticket, Outcome::TimedOut);
             continue;
         }
+        THREAD_SLEEPS.fetch_add(1, Ordering::Relaxed);
         sys::futex::wait(party.word.word(), TicketWord::raw(waiter.ticket), left);
     }
 }

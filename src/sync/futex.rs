@@ -12,7 +12,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use crate::runtime::park::{Outcome, Reason, raise_cancelled};
+use crate::runtime::park::{Outcome, Reason, raise_cancelled, thread_calls};
 use crate::runtime::wait_queue::{How, WaitQueue};
 
 const SHARDS: usize = 1024;
@@ -32,6 +32,14 @@ pub(super) fn shard(address: usize) -> &'static WaitQueue<()> {
 }
 
 /// How a [`wait`] has ended.
+///
+/// # Examples
+/// ```
+/// use ropewalk::sync::futex::{self, Waited};
+/// use std::{sync::atomic::AtomicU32, time::Instant};
+///
+/// assert_eq!(futex::wait(&AtomicU32::new(0), 0, Some(Instant::now())), Waited::TimedOut);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waited {
     /// Somebody called [`wake`].
@@ -40,6 +48,35 @@ pub enum Waited {
     Changed,
     /// The deadline came first.
     TimedOut,
+}
+
+/// The kernel calls that waits have cost, as [`stats`] gives them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Times that a plain thread asked the kernel to sleep.
+    pub sleeps: u64,
+    /// Times that the kernel was asked to wake a plain thread.
+    pub wakes: u64,
+}
+
+/// Tells how many kernel calls the waits of plain threads have cost in this process so far, whatever they
+/// waited for: locks, queues, channels, results. Never waits.
+///
+/// What nobody has to wait for costs none, and so do the waits of coroutines: what their workers sleep
+/// counts in [`Runtime::metrics`](crate::Runtime::metrics).
+///
+/// # Examples
+/// ```
+/// use ropewalk::sync::{Mutex, futex};
+///
+/// let (total, before) = (Mutex::new(0), futex::stats());
+/// (0..1000).for_each(|n| *total.lock() += n);
+/// assert_eq!(futex::stats(), before);
+/// ```
+pub fn stats() -> Stats {
+    let (sleeps, wakes) = thread_calls();
+    Stats { sleeps, wakes }
 }
 
 /// Waits while `*word == expected`, until woken, and at most until `deadline`. A cancellation point.
@@ -69,6 +106,20 @@ pub fn wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Waite
 }
 
 /// Wakes up to `count` of those who wait for `word`, the oldest first, and tells how many.
+///
+/// # Examples
+/// ```
+/// use ropewalk::sync::futex;
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// static WORD: AtomicU32 = AtomicU32::new(0);
+/// let waiter = ropewalk::spawn(|| {
+///     while WORD.load(Ordering::Acquire) == 0 { futex::wait(&WORD, 0, None); }
+/// });
+/// WORD.store(1, Ordering::Release);
+/// assert!(futex::wake(&WORD, 1) <= 1);
+/// waiter.join().unwrap();
+/// ```
 pub fn wake(word: &AtomicU32, count: usize) -> usize {
     wake_address(ptr::from_ref(word).addr(), count)
 }
