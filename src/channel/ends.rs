@@ -14,72 +14,6 @@ use super::iter::{Iter, TryIter};
 use crate::queue::core::{GetFailed, PutFailed};
 use crate::runtime::far;
 
-/// Makes a channel that holds at most `capacity` messages; with zero, a send meets a receive.
-///
-/// # Examples
-/// ```
-/// let (sender, receiver) = ropewalk::channel::bounded(1);
-/// ropewalk::spawn(move || (0..5).for_each(|n| sender.send(n).unwrap()));
-/// assert_eq!(receiver.iter().sum::<i32>(), 10);
-/// ```
-pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    pair(Some(capacity))
-}
-
-/// Makes a channel that is never full.
-///
-/// # Examples
-/// ```
-/// let (sender, receiver) = ropewalk::channel::unbounded();
-/// (0..100).for_each(|n| sender.send(n).unwrap());
-/// assert_eq!(receiver.try_iter().count(), 100);
-/// ```
-pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
-    pair(None)
-}
-
-fn pair<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
-    let shared = Arc::new(Shared::new(capacity));
-    (Sender { shared: Arc::clone(&shared) }, Receiver { source: Source::Channel(shared) })
-}
-
-/// Makes a receiver that gets one message, the time, after `duration`.
-///
-/// # Examples
-/// ```
-/// use std::time::Duration;
-///
-/// assert!(ropewalk::channel::after(Duration::from_millis(1)).recv().is_ok());
-/// ```
-pub fn after(duration: Duration) -> Receiver<Instant> {
-    clock(Clock::once(Instant::now().checked_add(duration)))
-}
-
-/// Makes a receiver that gets one message, the time, at `when`.
-pub fn at(when: Instant) -> Receiver<Instant> {
-    clock(Clock::once(Some(when)))
-}
-
-/// Makes a receiver that gets a message, the time, every `duration`; one that comes late gets one
-/// message for all that it has missed.
-pub fn tick(duration: Duration) -> Receiver<Instant> {
-    clock(Clock::every(duration))
-}
-
-fn clock(clock: Clock) -> Receiver<Instant> {
-    Receiver { source: Source::Clock(Arc::new(clock), Some) }
-}
-
-/// Makes a receiver that never gets a message.
-///
-/// # Examples
-/// ```
-/// assert!(ropewalk::channel::never::<i32>().try_recv().is_err());
-/// ```
-pub fn never<T>() -> Receiver<T> {
-    Receiver { source: Source::Clock(Arc::new(Clock::once(None)), |_| None) }
-}
-
 /// The sending end. Cloned freely; when the last one is gone, receivers drain what is left.
 ///
 /// It is for messages that may change threads:
@@ -94,6 +28,14 @@ pub struct Sender<T> {
 impl<T> Sender<T> {
     /// Sends a message; waits while the channel is full. A cancellation point if it has to wait.
     ///
+    /// # Examples
+    /// ```
+    /// let (sender, receiver) = ropewalk::channel::bounded(1);
+    /// assert_eq!(sender.send(1), Ok(()));
+    /// drop(receiver);
+    /// assert_eq!(sender.send(2).unwrap_err().into_inner(), 2);
+    /// ```
+    ///
     /// # Errors
     /// The message, if all receivers are gone.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
@@ -101,6 +43,13 @@ impl<T> Sender<T> {
     }
 
     /// Sends a message if there is room. Never waits.
+    ///
+    /// # Examples
+    /// ```
+    /// let (sender, _receiver) = ropewalk::channel::bounded(1);
+    /// assert!(sender.try_send(1).is_ok());
+    /// assert!(sender.try_send(2).unwrap_err().is_full());
+    /// ```
     ///
     /// # Errors
     /// The message, if the channel is full or all receivers are gone.
@@ -112,6 +61,13 @@ impl<T> Sender<T> {
     }
 
     /// As [`send`](Self::send), but waits no longer than `limit`.
+    ///
+    /// # Examples
+    /// ```
+    /// let (sender, _receiver) = ropewalk::channel::bounded(0);
+    /// let error = sender.send_timeout("hi", std::time::Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.is_timeout());
+    /// ```
     ///
     /// # Errors
     /// The message, if the channel stays full or all receivers are gone.
@@ -201,6 +157,15 @@ pub(super) enum Source<T> {
 }
 
 /// The receiving end. Cloned freely; when the last one is gone, messages that are left are dropped.
+///
+/// # Examples
+/// ```
+/// let (sender, receiver) = ropewalk::channel::unbounded();
+/// let other = receiver.clone();
+/// (1..=2).for_each(|n| sender.send(n).unwrap());
+/// // Each message goes to one of them.
+/// assert_eq!((receiver.recv(), other.recv()), (Ok(1), Ok(2)));
+/// ```
 pub struct Receiver<T> {
     pub(super) source: Source<T>,
 }
@@ -217,6 +182,15 @@ impl<T> Receiver<T> {
 
     /// Receives a message; waits while there is none. A cancellation point if it has to wait.
     ///
+    /// # Examples
+    /// ```
+    /// let (sender, receiver) = ropewalk::channel::unbounded();
+    /// sender.send(1).unwrap();
+    /// drop(sender);
+    /// assert_eq!(receiver.recv(), Ok(1));
+    /// assert!(receiver.recv().is_err());
+    /// ```
+    ///
     /// # Errors
     /// [`RecvError`], if there is none and all senders are gone.
     pub fn recv(&self) -> Result<T, RecvError> {
@@ -224,6 +198,14 @@ impl<T> Receiver<T> {
     }
 
     /// Receives a message if there is one. Never waits.
+    ///
+    /// # Examples
+    /// ```
+    /// let (sender, receiver) = ropewalk::channel::unbounded::<u8>();
+    /// assert!(receiver.try_recv().unwrap_err().is_empty());
+    /// drop(sender);
+    /// assert!(receiver.try_recv().unwrap_err().is_disconnected());
+    /// ```
     ///
     /// # Errors
     /// `Empty`, or `Disconnected` if all senders are gone as well.
@@ -239,6 +221,12 @@ impl<T> Receiver<T> {
     }
 
     /// As [`recv`](Self::recv), but waits no longer than `limit`.
+    ///
+    /// # Examples
+    /// ```
+    /// let (_sender, receiver) = ropewalk::channel::unbounded::<u8>();
+    /// assert!(receiver.recv_timeout(std::time::Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// ```
     ///
     /// # Errors
     /// `Timeout`, or `Disconnected` if all senders are gone.
@@ -288,11 +276,25 @@ impl<T> Receiver<T> {
     }
 
     /// Receives until all senders are gone, waiting for each message.
+    ///
+    /// # Examples
+    /// ```
+    /// let (sender, receiver) = ropewalk::channel::bounded(1);
+    /// ropewalk::spawn(move || "abc".chars().for_each(|c| sender.send(c).unwrap()));
+    /// assert_eq!(receiver.iter().collect::<String>(), "abc");
+    /// ```
     pub fn iter(&self) -> Iter<'_, T> {
         Iter(self)
     }
 
     /// Receives what is there, without waiting.
+    ///
+    /// # Examples
+    /// ```
+    /// let (sender, receiver) = ropewalk::channel::unbounded();
+    /// (0..3).for_each(|n| sender.send(n).unwrap());
+    /// assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
+    /// ```
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter(self)
     }

@@ -5,10 +5,28 @@ use core::error::Error;
 use core::fmt;
 
 /// All receivers are gone; the message comes back.
+///
+/// # Examples
+/// ```
+/// let (sender, receiver) = ropewalk::channel::unbounded();
+/// drop(receiver);
+/// assert_eq!(sender.send("back").unwrap_err().0, "back");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(pub T);
 
 /// The message was not sent; it comes back.
+///
+/// # Examples
+/// ```
+/// use ropewalk::channel::{TrySendError, bounded};
+///
+/// let (sender, receiver) = bounded(1);
+/// sender.send(1).unwrap();
+/// assert_eq!(sender.try_send(2), Err(TrySendError::Full(2)));
+/// drop(receiver);
+/// assert_eq!(sender.try_send(3), Err(TrySendError::Disconnected(3)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TrySendError<T> {
     /// The channel is full, or nobody waits to receive on one of capacity zero.
@@ -18,6 +36,15 @@ pub enum TrySendError<T> {
 }
 
 /// The message was not sent; it comes back.
+///
+/// # Examples
+/// ```
+/// use ropewalk::channel::{SendTimeoutError, bounded};
+/// use std::time::Duration;
+///
+/// let (sender, _receiver) = bounded(0);
+/// assert_eq!(sender.send_timeout(1, Duration::from_millis(1)), Err(SendTimeoutError::Timeout(1)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SendTimeoutError<T> {
     /// The channel stayed full until the deadline.
@@ -27,10 +54,29 @@ pub enum SendTimeoutError<T> {
 }
 
 /// The channel is empty and all senders are gone.
+///
+/// # Examples
+/// ```
+/// use ropewalk::channel::{RecvError, unbounded};
+///
+/// let (sender, receiver) = unbounded::<u8>();
+/// drop(sender);
+/// assert_eq!(receiver.recv(), Err(RecvError));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecvError;
 
 /// There is no message now.
+///
+/// # Examples
+/// ```
+/// use ropewalk::channel::{TryRecvError, unbounded};
+///
+/// let (sender, receiver) = unbounded::<u8>();
+/// assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+/// drop(sender);
+/// assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryRecvError {
     /// The channel is empty.
@@ -40,6 +86,15 @@ pub enum TryRecvError {
 }
 
 /// There was no message in time.
+///
+/// # Examples
+/// ```
+/// use ropewalk::channel::{RecvTimeoutError, never};
+/// use std::time::Duration;
+///
+/// let limit = Duration::from_millis(1);
+/// assert_eq!(never::<u8>().recv_timeout(limit), Err(RecvTimeoutError::Timeout));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecvTimeoutError {
     /// The channel stayed empty until the deadline.
@@ -49,18 +104,56 @@ pub enum RecvTimeoutError {
 }
 
 /// No operation of a select was ready.
+///
+/// # Examples
+/// ```
+/// use ropewalk::channel::{Select, never};
+///
+/// let (receiver, mut select) = (never::<u8>(), Select::new());
+/// select.recv(&receiver);
+/// assert!(select.try_select().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrySelectError;
 
 /// No operation of a select became ready in time.
+///
+/// # Examples
+/// ```
+/// use ropewalk::channel::{Select, never};
+/// use std::time::Duration;
+///
+/// let (receiver, mut select) = (never::<u8>(), Select::new());
+/// select.recv(&receiver);
+/// assert!(select.select_timeout(Duration::from_millis(1)).is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SelectTimeoutError;
 
 /// No operation of a select was ready.
+///
+/// # Examples
+/// ```
+/// use ropewalk::channel::{Select, never};
+///
+/// let (receiver, mut select) = (never::<u8>(), Select::new());
+/// select.recv(&receiver);
+/// assert!(select.try_ready().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TryReadyError;
 
 /// No operation of a select became ready in time.
+///
+/// # Examples
+/// ```
+/// use ropewalk::channel::{Select, never};
+/// use std::time::Duration;
+///
+/// let (receiver, mut select) = (never::<u8>(), Select::new());
+/// select.recv(&receiver);
+/// assert!(select.ready_timeout(Duration::from_millis(1)).is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadyTimeoutError;
 

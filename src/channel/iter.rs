@@ -12,6 +12,14 @@ pub struct Iter<'a, T>(pub(super) &'a Receiver<T>);
 pub struct TryIter<'a, T>(pub(super) &'a Receiver<T>);
 
 /// Messages as they come, from a receiver of its own.
+///
+/// # Examples
+/// ```
+/// let (sender, receiver) = ropewalk::channel::unbounded();
+/// (1..=3).for_each(|n| sender.send(n).unwrap());
+/// drop(sender);
+/// assert_eq!(receiver.into_iter().sum::<i32>(), 6);
+/// ```
 pub struct IntoIter<T>(Receiver<T>);
 
 impl<T> Iterator for Iter<'_, T> {

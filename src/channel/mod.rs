@@ -1,6 +1,8 @@
 //! Channels: a drop-in for `crossbeam-channel`, for coroutines and plain threads.
 //!
-//! Reading order: `base::ring`, `queue::gate`, `queue::core`, then `zero` (capacity zero), `ends`.
+//! Reading order: `base::ring`, `base::list`, `queue::gate` (how one side waits), `queue::core`; then `zero`
+//! (capacity zero), `flavour` (which of them a channel is), `ends`, `make`; then `case` (one operation of a
+//! select), `select`, `selected`, `macros` (the grammar of `select!`).
 
 mod case;
 mod ends;
@@ -8,14 +10,18 @@ mod error;
 mod flavour;
 mod iter;
 mod macros;
+mod make;
 mod select;
+mod selected;
 mod zero;
 
 pub use crate::{select, select_biased};
-pub use ends::{Receiver, Sender, after, at, bounded, never, tick, unbounded};
+pub use ends::{Receiver, Sender};
 pub use error::{
     ReadyTimeoutError, RecvError, RecvTimeoutError, SelectTimeoutError, SendError, SendTimeoutError,
     TryReadyError, TryRecvError, TrySelectError, TrySendError,
 };
 pub use iter::{IntoIter, Iter, TryIter};
-pub use select::{Select, SelectedOperation};
+pub use make::{after, at, bounded, never, tick, unbounded};
+pub use select::Select;
+pub use selected::SelectedOperation;

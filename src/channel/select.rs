@@ -9,12 +9,10 @@ use core::fmt;
 use core::time::Duration;
 use std::time::Instant;
 
-use super::case::{Case, Reserved, Taken, Won};
+use super::case::{Case, Won};
 use super::ends::{Receiver, Sender};
-use super::error::{
-    ReadyTimeoutError, RecvError, SelectTimeoutError, SendError, TryReadyError, TrySelectError,
-};
-use super::flavour::Kind;
+use super::error::{ReadyTimeoutError, SelectTimeoutError, TryReadyError, TrySelectError};
+use super::selected::SelectedOperation;
 use crate::runtime::multi_wait::MultiWait;
 use crate::runtime::park::{Outcome, raise_cancelled};
 use crate::runtime::{current_number, far};
@@ -100,6 +98,18 @@ impl<'a> Select<'a> {
 
     /// Takes an operation out; the others keep their indices.
     ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::channel::{Select, never, unbounded};
+    ///
+    /// let (quiet, (sender, receiver)) = (never::<u8>(), unbounded());
+    /// sender.send(1).unwrap();
+    /// let mut select = Select::new();
+    /// let (first, second) = (select.recv(&receiver), select.recv(&quiet));
+    /// select.remove(first);
+    /// assert!(select.try_ready().is_err() && second == 1);
+    /// ```
+    ///
     /// # Panics
     /// If there is none with this index.
     pub fn remove(&mut self, index: usize) {
@@ -156,6 +166,18 @@ impl<'a> Select<'a> {
     }
 
     /// Waits until an operation is ready, and gives its index without doing it.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::channel::{Select, unbounded};
+    ///
+    /// let (sender, receiver) = unbounded();
+    /// sender.send("here").unwrap();
+    /// let mut select = Select::new();
+    /// let index = select.recv(&receiver);
+    /// assert_eq!(select.ready(), index);
+    /// assert_eq!(receiver.try_recv(), Ok("here"));
+    /// ```
     ///
     /// # Panics
     /// If the set is empty.
@@ -293,81 +315,4 @@ fn random() -> usize {
     state ^= state << 17;
     STATE.set(state);
     usize::try_from(state >> 33).unwrap_or(0)
-}
-
-/// An operation that was selected, and has to be completed.
-#[must_use = "a selected operation has to be completed"]
-pub struct SelectedOperation<'a> {
-    index: usize,
-    case: &'a dyn Case,
-    taken: Option<Taken>,
-    reserved: Option<Reserved>,
-    completed: bool,
-}
-
-impl fmt::Debug for SelectedOperation<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SelectedOperation { .. }")
-    }
-}
-
-impl SelectedOperation<'_> {
-    fn done(mut self) -> usize {
-        self.completed = true;
-        self.index
-    }
-
-    /// The index of the operation in its set.
-    pub fn index(&self) -> usize {
-        self.index
-    }
-
-    /// Completes a send. Never waits: there is room for it, or a receiver that waits for this very message.
-    ///
-    /// # Errors
-    /// The message, if all receivers are gone.
-    ///
-    /// # Panics
-    /// If another sender was given to the set.
-    pub fn send<T>(mut self, sender: &Sender<T>, message: T) -> Result<(), SendError<T>> {
-        assert!(sender.address() == self.case.address(), "passed a sender that wasn't selected");
-        self.completed = true;
-        match (&sender.shared.kind, self.reserved.take()) {
-            (Kind::Zero(zero), Some(Reserved::Receiver(receiver))) => {
-                zero.settle(receiver, Some(message));
-                Ok(())
-            }
-            (Kind::Buffered(core), Some(Reserved::Room)) => {
-                core.put_promised(message).map_err(SendError::from)
-            }
-            // Without bound, or closed.
-            _ => sender.send(message),
-        }
-    }
-
-    /// Completes a receive.
-    ///
-    /// # Errors
-    /// If the channel is empty and all senders are gone.
-    ///
-    /// # Panics
-    /// If another receiver was given to the set.
-    pub fn recv<T>(mut self, receiver: &Receiver<T>) -> Result<T, RecvError> {
-        assert!(receiver.address() == self.case.address(), "passed a receiver that wasn't selected");
-        self.completed = true;
-        let taken = self.taken.take().and_then(|taken| taken.get(receiver));
-        taken.unwrap_or_else(|| receiver.recv())
-    }
-}
-
-impl Drop for SelectedOperation<'_> {
-    fn drop(&mut self) {
-        if let Some(reserved) = self.reserved.take() {
-            self.case.abandon(reserved);
-        }
-        assert!(
-            self.completed || std::thread::panicking(),
-            "dropped `SelectedOperation` without completing the operation"
-        );
-    }
 }

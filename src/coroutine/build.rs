@@ -61,6 +61,16 @@ impl CoroutineBuilder {
 
     /// As [`build`](Self::build), with any switcher.
     ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::coroutine::{Boost, Coroutine, CoroutineBuilder};
+    ///
+    /// let builder = CoroutineBuilder::new().name("other");
+    /// let twice: Coroutine<(), u8, (), Boost> = builder.build_with(|out, ()| out.suspend(2))?;
+    /// assert_eq!(twice.collect::<Vec<_>>(), [2]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As for `build`.
     pub fn build_with<I, Y, R, S: Switch, F>(self, f: F) -> std::io::Result<Coroutine<I, Y, R, S>>

@@ -4,6 +4,18 @@
 use super::switch::SavedRegisters;
 
 /// How a [`resume`](super::Coroutine::resume) has ended.
+///
+/// # Examples
+/// ```
+/// use ropewalk::coroutine::{Coroutine, State};
+///
+/// let mut one = Coroutine::<(), u8, &str>::new(|out, ()| {
+///     out.suspend(1);
+///     "over"
+/// });
+/// assert_eq!(one.resume(()), State::Yielded(1));
+/// assert_eq!(one.resume(()).returned(), Some("over"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State<Y, R> {
     /// The coroutine has suspended itself with a value.
@@ -31,6 +43,14 @@ impl<Y, R> State<Y, R> {
 }
 
 /// What can be seen of a suspended coroutine.
+///
+/// # Examples
+/// ```
+/// let mut paused = ropewalk::coroutine::Coroutine::<(), (), ()>::new(|out, ()| out.suspend(()));
+/// paused.resume(());
+/// let seen = paused.snapshot().unwrap();
+/// assert_eq!(seen.bytes_used, seen.stack_top - seen.registers.sp);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {

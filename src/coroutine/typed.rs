@@ -77,6 +77,16 @@ unsafe fn unpack<T>(word: Word) -> T {
 type Start<I, Y, R, S> = Box<dyn FnOnce(&Suspender<I, Y, R, S>, I) -> R>;
 
 /// The right to suspend the coroutine that it was given to.
+///
+/// # Examples
+/// ```
+/// use ropewalk::coroutine::{Coroutine, Suspender};
+///
+/// fn count(out: &Suspender<(), u32>, to: u32) {
+///     (0..to).for_each(|n| out.suspend(n));
+/// }
+/// assert_eq!(Coroutine::new(|out, ()| count(out, 4)).sum::<u32>(), 6);
+/// ```
 pub struct Suspender<I, Y, R = (), S: Switch = DefaultSwitch> {
     cell: NonNull<Body<I, Y, R, S>>,
 }
@@ -231,6 +241,13 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
 
     /// As [`resume`](Self::resume), but gives the input back if the coroutine has ended already.
     ///
+    /// # Examples
+    /// ```
+    /// let mut once = ropewalk::coroutine::Coroutine::<u8, (), u8>::new(|_, n| n + 1);
+    /// assert_eq!(once.try_resume(1).unwrap().returned(), Some(2));
+    /// assert_eq!(once.try_resume(5), Err(5));
+    /// ```
+    ///
     /// # Errors
     /// The input.
     ///
@@ -283,6 +300,13 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
     }
 
     /// Looks at the coroutine, which is suspended while anybody can; `None` once it has ended.
+    ///
+    /// # Examples
+    /// ```
+    /// let paused = ropewalk::coroutine::Coroutine::<(), (), ()>::new(|_, ()| ());
+    /// let seen = paused.snapshot().unwrap();
+    /// assert!(seen.stack_bottom < seen.registers.sp && seen.registers.sp < seen.stack_top);
+    /// ```
     pub fn snapshot(&self) -> Option<Snapshot> {
         let cell = self.cell?;
         // SAFETY: the cell is alive.

@@ -114,6 +114,14 @@ macro_rules! timeouts {
             /// Sets how long a receive waits through this handle; `None` for ever. Then it is an error of the
             /// kind `TimedOut`.
             ///
+            /// # Examples
+            /// ```
+            /// let (a, _b) = ropewalk::net::UnixDatagram::pair()?;
+            /// a.set_read_timeout(Some(std::time::Duration::from_millis(1)))?;
+            /// assert_eq!(a.recv(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
+            ///
             /// # Errors
             /// `InvalidInput` for a timeout of zero.
             pub fn set_read_timeout(&self, limit: Option<core::time::Duration>) -> std::io::Result<()> {
@@ -155,6 +163,16 @@ macro_rules! stream {
 
         impl $name {
             /// Shuts down one or both directions: waits on them end.
+            ///
+            /// # Examples
+            /// ```
+            /// use std::{io::Read, net::Shutdown};
+            ///
+            /// let (a, mut b) = ropewalk::net::UnixStream::pair()?;
+            /// a.shutdown(Shutdown::Write)?;
+            /// assert_eq!(b.read(&mut [0; 8])?, 0);
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             ///
             /// # Errors
             /// What the kernel says.

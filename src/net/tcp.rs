@@ -56,6 +56,17 @@ impl TcpStream {
 
     /// As [`connect`](Self::connect) to one address, but waits no longer than `limit`.
     ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::net::{TcpListener, TcpStream};
+    /// use std::time::Duration;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = TcpStream::connect_timeout(&listener.local_addr()?, Duration::from_secs(5))?;
+    /// assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `InvalidInput` for a limit of zero, `TimedOut` after it, and what the kernel says.
     pub fn connect_timeout(address: &SocketAddr, limit: Duration) -> io::Result<Self> {
@@ -163,6 +174,15 @@ impl TcpListener {
     }
 
     /// Stops listening: whoever waits in `accept`, now or later, gets an error.
+    ///
+    /// # Examples
+    /// ```
+    /// let listener = std::sync::Arc::new(ropewalk::net::TcpListener::bind("127.0.0.1:0")?);
+    /// let waits = ropewalk::spawn({ let listener = listener.clone(); move || listener.accept().is_err() });
+    /// listener.close();
+    /// assert!(waits.join().unwrap());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn close(&self) {
         self.io.close();
     }

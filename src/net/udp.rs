@@ -57,6 +57,16 @@ impl UdpSocket {
 
     /// Sets the address for [`send`](Self::send) and [`recv`](Self::recv).
     ///
+    /// # Examples
+    /// ```
+    /// let (a, b) = (ropewalk::net::UdpSocket::bind("127.0.0.1:0")?, ropewalk::net::UdpSocket::bind("127.0.0.1:0")?);
+    /// a.connect(b.local_addr()?)?;
+    /// a.send(b"hi")?;
+    /// let mut buffer = [0; 8];
+    /// assert_eq!(b.recv_from(&mut buffer)?, (2, a.local_addr()?));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// What the kernel says, or the look-up of a name.
     pub fn connect(&self, addresses: impl ToSocketAddrs) -> io::Result<()> {

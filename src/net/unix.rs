@@ -74,6 +74,20 @@ impl UnixStream {
 
     /// Makes two that are connected with each other.
     ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::net::UnixStream;
+    /// use std::io::{Read, Write};
+    ///
+    /// let (mut a, mut b) = UnixStream::pair()?;
+    /// a.write_all(b"hi")?;
+    /// drop(a);
+    /// let mut text = String::new();
+    /// b.read_to_string(&mut text)?;
+    /// assert_eq!(text, "hi");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// What the kernel says.
     pub fn pair() -> io::Result<(Self, Self)> {
@@ -201,6 +215,15 @@ impl UnixDatagram {
     }
 
     /// Makes two that are connected with each other.
+    ///
+    /// # Examples
+    /// ```
+    /// let (a, b) = ropewalk::net::UnixDatagram::pair()?;
+    /// a.send(b"one")?;
+    /// let mut buffer = [0; 8];
+    /// assert_eq!(b.recv(&mut buffer)?, 3);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// What the kernel says.

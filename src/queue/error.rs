@@ -4,6 +4,15 @@
 use core::fmt;
 
 /// The queue is closed; the value comes back.
+///
+/// # Examples
+/// ```
+/// use ropewalk::queue::{Closed, Queue};
+///
+/// let queue = Queue::unbounded();
+/// queue.close();
+/// assert!(matches!(queue.put(7), Err(Closed(7))));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Closed<T>(pub T);
 
@@ -22,6 +31,17 @@ impl<T> fmt::Display for Closed<T> {
 impl<T> core::error::Error for Closed<T> {}
 
 /// The queue did not take the value, which comes back.
+///
+/// # Examples
+/// ```
+/// use ropewalk::queue::{PutError, Queue};
+///
+/// let queue = Queue::bounded(1);
+/// queue.put(1).unwrap();
+/// assert_eq!(queue.try_put(2), Err(PutError::Full(2)));
+/// queue.close();
+/// assert_eq!(queue.try_put(3), Err(PutError::Closed(3)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PutError<T> {
     /// It is full, or stayed full until the deadline.
@@ -57,6 +77,16 @@ impl<T> fmt::Display for PutError<T> {
 impl<T> core::error::Error for PutError<T> {}
 
 /// The queue gave no value.
+///
+/// # Examples
+/// ```
+/// use ropewalk::queue::{GetError, Queue};
+///
+/// let queue = Queue::<u8>::unbounded();
+/// assert_eq!(queue.try_get(), Err(GetError::Empty));
+/// queue.close();
+/// assert_eq!(queue.get(), Err(GetError::Closed));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GetError {
     /// It is empty, or stayed empty until the deadline.

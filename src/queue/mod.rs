@@ -3,7 +3,8 @@
 //! Coroutines and plain threads mix freely on both sides. Values keep their order; a wait that is
 //! cancelled or times out takes no value with it. Errors give the value back.
 //!
-//! Reading order: `base::ring`, `gate` (how one side waits), `core`, then the queues.
+//! Reading order: `base::ring` (bounded), `base::list` (without bound), `buffer` (what the three orders have in
+//! common), `gate` (how one side waits), `core` (both sides together), `tasks` (the verbs), `error`.
 
 pub(crate) mod buffer;
 pub(crate) mod core;
@@ -63,6 +64,14 @@ tasks::queue! {
 impl<T: Send> Queue<T> {
     /// The slots of the ring that the next `get` and the next `put` will use, for pictures; `None` without
     /// bound.
+    ///
+    /// # Examples
+    /// ```
+    /// let queue = ropewalk::queue::Queue::bounded(4);
+    /// (1..=3).for_each(|n| queue.put(n).unwrap());
+    /// queue.get().unwrap();
+    /// assert_eq!(queue.ring_ends(), Some((1, 3)));
+    /// ```
     pub fn ring_ends(&self) -> Option<(usize, usize)> {
         match &self.core.buffer {
             Fifo::Bounded(ring) => Some(ring.ends()),

@@ -56,6 +56,14 @@ macro_rules! queue {
 
             /// Puts a value; waits while the queue is full. A cancellation point if it has to wait.
             ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::bounded(1);")]
+            /// assert_eq!(queue.put(7), Ok(()));
+            /// queue.close();
+            /// assert_eq!(queue.put(8).unwrap_err().0, 8);
+            /// ```
+            ///
             /// # Errors
             /// The value, if the queue is closed.
             pub fn put(&self, value: T) -> Result<(), $crate::queue::Closed<T>> {
@@ -65,6 +73,13 @@ macro_rules! queue {
 
             /// Puts a value if there is room. Never waits.
             ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::bounded(1);")]
+            /// assert!(queue.try_put(7).is_ok());
+            /// assert_eq!(queue.try_put(8).unwrap_err().into_inner(), 8);
+            /// ```
+            ///
             /// # Errors
             /// The value, if the queue is full or closed.
             pub fn try_put(&self, value: T) -> Result<(), $crate::queue::PutError<T>> {
@@ -72,6 +87,13 @@ macro_rules! queue {
             }
 
             /// As `put`, but waits no longer than `limit`.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::bounded(1);")]
+            /// queue.put(7).unwrap();
+            /// assert!(queue.put_timeout(8, std::time::Duration::from_millis(1)).is_err());
+            /// ```
             ///
             /// # Errors
             /// The value, if the queue stays full or is closed.
@@ -110,6 +132,15 @@ macro_rules! queue {
 
             /// Takes the next value; waits while the queue is empty. A cancellation point if it has to wait.
             ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::unbounded();")]
+            /// queue.put(7).unwrap();
+            /// queue.close();
+            /// assert_eq!(queue.get(), Ok(7));
+            /// assert_eq!(queue.get(), Err(ropewalk::queue::GetError::Closed));
+            /// ```
+            ///
             /// # Errors
             /// `Closed`, if the queue is closed and drained.
             pub fn get(&self) -> Result<T, $crate::queue::GetError> {
@@ -118,6 +149,14 @@ macro_rules! queue {
 
             /// Takes the next value if there is one. Never waits.
             ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::unbounded();")]
+            /// assert!(queue.try_get().is_err());
+            /// queue.put(7).unwrap();
+            /// assert_eq!(queue.try_get(), Ok(7));
+            /// ```
+            ///
             /// # Errors
             /// `Empty`, or `Closed` if the queue is closed and drained.
             pub fn try_get(&self) -> Result<T, $crate::queue::GetError> {
@@ -125,6 +164,13 @@ macro_rules! queue {
             }
 
             /// As `get`, but waits no longer than `limit`.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::<u8>::unbounded();")]
+            /// let got = queue.get_timeout(std::time::Duration::from_millis(1));
+            /// assert_eq!(got, Err(ropewalk::queue::GetError::Empty));
+            /// ```
             ///
             /// # Errors
             /// `Empty`, if the queue stays so; `Closed`, if it is closed and drained.
@@ -151,6 +197,14 @@ macro_rules! queue {
             }
 
             /// Tells whether a put would have to wait.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::bounded(2);")]
+            /// queue.put(7).unwrap();
+            /// assert_eq!((queue.len(), queue.capacity()), (1, Some(2)));
+            /// assert!(!queue.is_empty() && !queue.is_full());
+            /// ```
             pub fn is_full(&self) -> bool {
                 $crate::queue::buffer::Buffer::is_full(&self.core.buffer)
             }
@@ -166,6 +220,14 @@ macro_rules! queue {
             }
 
             /// Closes, and gives back all values that were not got, their tasks counted as done. Never waits.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::unbounded();")]
+            /// queue.put(7).unwrap();
+            /// assert_eq!(queue.close_now(), [7]);
+            /// assert!(queue.is_closed() && queue.get().is_err());
+            /// ```
             pub fn close_now(&self) -> Vec<T> {
                 self.core.close();
                 let left = self.core.drain();
@@ -179,6 +241,16 @@ macro_rules! queue {
             }
 
             /// Says that a value which was got has been worked on. Never waits.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::unbounded();")]
+            /// queue.put(7).unwrap();
+            /// queue.get().unwrap();
+            /// assert_eq!(queue.unfinished_tasks(), 1);
+            /// queue.task_done();
+            /// assert_eq!(queue.unfinished_tasks(), 0);
+            /// ```
             ///
             /// # Panics
             /// If that was said more often than values were put.
@@ -196,11 +268,30 @@ macro_rules! queue {
             }
 
             /// Waits until every value that was put has been said to be done. A cancellation point.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::unbounded();")]
+            /// (0..3).for_each(|n| queue.put(n).unwrap());
+            /// ropewalk::scope(|s| {
+            ///     s.spawn(|| queue.iter().for_each(|_| queue.task_done()));
+            ///     queue.join();
+            ///     assert_eq!(queue.unfinished_tasks(), 0);
+            ///     queue.close();
+            /// });
+            /// ```
             pub fn join(&self) {
                 self.tasks.wait();
             }
 
             /// As `join`, but waits no longer than `limit`. False if that came first.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::unbounded();")]
+            /// queue.put(7).unwrap();
+            /// assert!(!queue.join_timeout(std::time::Duration::from_millis(1)));
+            /// ```
             pub fn join_timeout(&self, limit: ::core::time::Duration) -> bool {
                 self.tasks.wait_timeout(limit)
             }
@@ -211,6 +302,14 @@ macro_rules! queue {
             }
 
             /// Takes values, waiting for each, until the queue is closed and drained.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::unbounded();")]
+            /// (1..=3).for_each(|n| queue.put(n).unwrap());
+            /// queue.close();
+            /// assert_eq!(queue.iter().sum::<i32>(), 6);
+            /// ```
             pub fn iter(&self) -> impl Iterator<Item = T> {
                 ::core::iter::from_fn(|| self.get().ok())
             }

@@ -73,6 +73,18 @@ impl RuntimeBuilder {
 
     /// Sets after how long without a wait or a yield the monitor reports a coroutine; default 100 ms.
     /// `None`: never.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// // Reports whoever computes for a second without a wait.
+    /// let runtime = ropewalk::Runtime::builder().monitor_threshold(Duration::from_secs(1)).build()?;
+    /// // Reports nobody.
+    /// let silent = ropewalk::Runtime::builder().monitor_threshold(None).build()?;
+    /// assert_eq!(runtime.workers(), silent.workers());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn monitor_threshold(mut self, threshold: impl Into<Option<Duration>>) -> Self {
         self.threshold = threshold.into();
         self
@@ -90,6 +102,14 @@ impl RuntimeBuilder {
     }
 
     /// Starts the workers.
+    ///
+    /// # Examples
+    /// ```
+    /// assert!(ropewalk::Runtime::builder().workers(0).build().is_err());
+    /// let runtime = ropewalk::Runtime::builder().name("small").workers(1).stack_size(64 * 1024).build()?;
+    /// assert_eq!((runtime.name(), runtime.workers()), ("small", 1));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `InvalidInput` for zero or far too many workers, an impossible name, stack size or signal; otherwise what the kernel says
@@ -193,6 +213,14 @@ impl Runtime {
     }
 
     /// Spawns a coroutine in this runtime; never blocks.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = ropewalk::Runtime::builder().workers(2).build()?;
+    /// let handle = runtime.spawn(|| "from a plain thread");
+    /// assert_eq!(handle.join().unwrap(), "from a plain thread");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn spawn<F, T>(&self, f: F) -> JoinHandle<T>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -208,6 +236,13 @@ impl Runtime {
 
     /// Runs `f` as a coroutine of this runtime and waits for it.
     ///
+    /// # Examples
+    /// ```
+    /// let runtime = ropewalk::Runtime::builder().workers(1).build()?;
+    /// assert!(runtime.run(ropewalk::is_coroutine));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Panics
     /// With the payload of `f`, if that panics, and if the coroutine is cancelled.
     pub fn run<F, T>(&self, f: F) -> T
@@ -219,6 +254,14 @@ impl Runtime {
     }
 
     /// Figures of what has happened so far. Takes no lock; costs some loads a worker.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = ropewalk::Runtime::builder().workers(1).build()?;
+    /// runtime.run(|| (0..10).for_each(|_| ropewalk::yield_now()));
+    /// assert!(runtime.metrics().total.switches >= 10);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn metrics(&self) -> Metrics {
         metrics_of(&self.core)
     }
@@ -226,6 +269,17 @@ impl Runtime {
     /// Cancels all coroutines and waits for the end, but not longer than `limit`.
     ///
     /// True if everything has ended; otherwise the rest goes on unwinding in the background.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let runtime = ropewalk::Runtime::builder().workers(1).build()?;
+    /// let waits = runtime.spawn(ropewalk::park);
+    /// assert!(runtime.shutdown_timeout(Duration::from_secs(5)));
+    /// assert!(waits.join().unwrap_err().is_cancelled());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn shutdown_timeout(self, limit: Duration) -> bool {
         let deadline = far::after(limit);
         self.core.end();

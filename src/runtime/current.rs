@@ -78,6 +78,14 @@ pub(crate) fn task() -> Option<NonNull<Task>> {
 }
 
 /// The handle of the calling coroutine, or of the calling plain thread.
+///
+/// # Examples
+/// ```
+/// let handle = ropewalk::Builder::new().name("reader").spawn(|| ropewalk::current().id())?;
+/// let id = handle.id();
+/// assert_eq!(handle.join().unwrap(), id);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn current() -> Handle {
     match task() {
         // SAFETY: the task that runs is alive.
@@ -101,11 +109,30 @@ pub fn is_coroutine() -> bool {
 }
 
 /// Waits until [`Handle::unpark`] has been called, and takes that token. A cancellation point.
+///
+/// # Examples
+/// ```
+/// let parked = ropewalk::spawn(|| {
+///     ropewalk::park();
+///     "woken"
+/// });
+/// parked.handle().unpark();
+/// assert_eq!(parked.join().unwrap(), "woken");
+/// ```
 pub fn park() {
     current().permit.take(Reason::Park, None);
 }
 
 /// As [`park`], but waits no longer than `limit`. False if no token came.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// assert!(!ropewalk::park_timeout(Duration::from_millis(1)));
+/// ropewalk::current().unpark();
+/// assert!(ropewalk::park_timeout(Duration::from_secs(5)));
+/// ```
 pub fn park_timeout(limit: Duration) -> bool {
     park_deadline(far::after(limit))
 }
@@ -117,6 +144,22 @@ pub fn park_deadline(deadline: Instant) -> bool {
 
 /// Lets the other ready coroutines of the worker run first; on a plain thread, yields to the kernel.
 /// A cancellation point.
+///
+/// # Examples
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// let runtime = ropewalk::Runtime::builder().workers(1).build()?;
+/// let order = Arc::new(Mutex::new(Vec::new()));
+/// let inner = Arc::clone(&order);
+/// runtime.run(move || {
+///     let child = ropewalk::spawn({ let order = Arc::clone(&inner); move || order.lock().unwrap().push(1) });
+///     while !child.is_finished() { ropewalk::yield_now(); }
+///     inner.lock().unwrap().push(2);
+/// });
+/// assert_eq!(*order.lock().unwrap(), [1, 2]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[inline]
 pub fn yield_now() {
     match task() {
@@ -148,11 +191,30 @@ fn yield_task(task: &Task) {
 /// Waits for `limit`. Other coroutines of the worker run meanwhile. A cancellation point.
 ///
 /// Never shorter than asked for; at rest, later by less than a millisecond.
+///
+/// # Examples
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// let began = Instant::now();
+/// let naps = (0..100).map(|_| ropewalk::spawn(|| ropewalk::sleep(Duration::from_millis(5))));
+/// ropewalk::join_all(naps).into_iter().for_each(|nap| nap.unwrap());
+/// assert!(began.elapsed() >= Duration::from_millis(5));
+/// ```
 pub fn sleep(limit: Duration) {
     sleep_until(far::after(limit));
 }
 
 /// Waits until `deadline`; returns at once if that has passed. A cancellation point.
+///
+/// # Examples
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// let deadline = Instant::now() + Duration::from_millis(2);
+/// ropewalk::coroutine::sleep_until(deadline);
+/// assert!(Instant::now() >= deadline);
+/// ```
 pub fn sleep_until(deadline: Instant) {
     let waiter = Waiter::open();
     if park::park(waiter, Reason::Sleep, 0, Some(deadline)) == Outcome::Cancelled {

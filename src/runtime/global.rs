@@ -24,6 +24,14 @@ pub fn global() -> &'static Runtime {
 
 /// Makes `runtime` the global one. To be called before anything else of the crate is used.
 ///
+/// # Examples
+/// ```
+/// let small = ropewalk::Runtime::builder().name("small").workers(1).build()?;
+/// ropewalk::runtime::set_global(small).expect("it is the first");
+/// assert_eq!(ropewalk::runtime::global().name(), "small");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # Errors
 /// The runtime comes back if there is a global one already.
 pub fn set_global(runtime: Runtime) -> Result<(), Runtime> {

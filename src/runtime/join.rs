@@ -28,6 +28,16 @@ const DETACHED: *mut () = ptr::without_provenance_mut(1);
 const DONE: *mut () = ptr::without_provenance_mut(2);
 
 /// Why a coroutine has no value to give.
+///
+/// # Examples
+/// ```
+/// use ropewalk::JoinError;
+///
+/// match ropewalk::spawn(|| panic!("out of rope")).join() {
+///     Err(JoinError::Panicked(payload)) => assert_eq!(payload.downcast_ref(), Some(&"out of rope")),
+///     other => unreachable!("{other:?}"),
+/// }
+/// ```
 pub enum JoinError {
     /// It panicked; this is what it panicked with.
     Panicked(Box<dyn Any + Send + 'static>),

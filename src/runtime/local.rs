@@ -37,6 +37,17 @@ macro_rules! coroutine_local {
 }
 
 /// A key made by [`coroutine_local!`].
+///
+/// # Examples
+/// ```
+/// use std::cell::Cell;
+///
+/// ropewalk::coroutine_local! { static DEPTH: Cell<u32> = Cell::new(0); }
+/// DEPTH.set(3);
+/// // Another coroutine has a value of its own, whatever thread it runs on.
+/// assert_eq!(ropewalk::spawn(|| DEPTH.get()).join().unwrap(), 0);
+/// assert_eq!(DEPTH.replace(4), 3);
+/// ```
 pub struct LocalKey<T: 'static> {
     init: fn() -> T,
     /// Gives each key an address of its own, which is what values are found by.

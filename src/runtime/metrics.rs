@@ -108,6 +108,15 @@ impl AddAssign for WorkerMetrics {
 }
 
 /// Figures of a runtime; see [`Runtime::metrics`](crate::Runtime::metrics).
+///
+/// # Examples
+/// ```
+/// let runtime = ropewalk::Runtime::builder().workers(2).build()?;
+/// runtime.run(|| ());
+/// let metrics = runtime.metrics();
+/// assert_eq!((metrics.workers.len(), metrics.total.spawned), (2, 1));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {

@@ -40,6 +40,17 @@ impl Hook for Child {
 }
 
 /// Where borrowing coroutines are spawned; see [`scope`].
+///
+/// # Examples
+/// ```
+/// let mut numbers = [1, 2, 3, 4];
+/// ropewalk::scope(|s| {
+///     for half in numbers.chunks_mut(2) {
+///         s.spawn(move || half.iter_mut().for_each(|n| *n *= 10));
+///     }
+/// });
+/// assert_eq!(numbers, [10, 20, 30, 40]);
+/// ```
 pub struct Scope<'scope, 'env: 'scope> {
     children: Arc<Children>,
     scope: PhantomData<&'scope mut &'scope ()>,
@@ -104,6 +115,16 @@ impl<'scope> Scope<'scope, '_> {
 
     /// As [`spawn`](Self::spawn), with a name or a stack size.
     ///
+    /// # Examples
+    /// ```
+    /// let text = String::from("borrowed");
+    /// let length = ropewalk::scope(|s| {
+    ///     let builder = ropewalk::Builder::new().name("counter").stack_size(64 * 1024);
+    ///     s.spawn_with(builder, || text.len()).unwrap().join().unwrap()
+    /// });
+    /// assert_eq!(length, 8);
+    /// ```
+    ///
     /// # Errors
     /// `InvalidInput` if the stack size is impossible.
     pub fn spawn_with<F, T>(&'scope self, builder: Builder, f: F) -> io::Result<ScopedJoinHandle<'scope, T>>
@@ -136,6 +157,15 @@ impl fmt::Debug for Scope<'_, '_> {
 }
 
 /// The right to a scoped coroutine's result.
+///
+/// # Examples
+/// ```
+/// ropewalk::scope(|s| {
+///     let sleeper = s.spawn(ropewalk::park);
+///     sleeper.cancel();
+///     assert!(sleeper.join().unwrap_err().is_cancelled());
+/// });
+/// ```
 pub struct ScopedJoinHandle<'scope, T> {
     handle: JoinHandle<T>,
     children: &'scope Children,

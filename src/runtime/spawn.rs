@@ -106,6 +106,15 @@ impl Builder {
 
     /// Spawns into `runtime`.
     ///
+    /// # Examples
+    /// ```
+    /// let runtime = ropewalk::Runtime::builder().workers(1).build()?;
+    /// let handle = ropewalk::Builder::new().name("here").spawn_in(&runtime, || 7)?;
+    /// assert_eq!((handle.name(), handle.id() > 0), (Some("here"), true));
+    /// assert_eq!(handle.join().unwrap(), 7);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`spawn`](Self::spawn).
     pub fn spawn_in<F, T>(self, runtime: &Runtime, f: F) -> io::Result<JoinHandle<T>>
@@ -211,6 +220,16 @@ impl<T> JoinHandle<T> {
     }
 
     /// As [`join`](Self::join), but waits no longer than `limit`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let handle = ropewalk::spawn(ropewalk::park);
+    /// let handle = handle.join_timeout(Duration::from_millis(1)).expect_err("it waits");
+    /// handle.handle().unpark();
+    /// assert!(handle.join().is_ok());
+    /// ```
     ///
     /// # Errors
     /// The handle, if the coroutine has not ended by then.
@@ -328,6 +347,14 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 /// Cancels a coroutine; see [`JoinHandle::cancel`]. Cloned freely, and harmless once it has ended.
+///
+/// # Examples
+/// ```
+/// let handle = ropewalk::spawn(ropewalk::park);
+/// let stop = handle.canceller();
+/// ropewalk::spawn(move || stop.cancel());
+/// assert!(handle.join().unwrap_err().is_cancelled());
+/// ```
 #[derive(Clone)]
 pub struct Canceller(TaskRef);
 

@@ -75,6 +75,16 @@ impl Scopes {
 }
 
 /// The code under [`timeout`] was still waiting when its time was over.
+///
+/// # Examples
+/// ```
+/// use std::{io, time::Duration};
+///
+/// fn answer() -> io::Result<u32> {
+///     Ok(ropewalk::timeout(Duration::from_millis(1), || ropewalk::channel::never().recv().unwrap())?)
+/// }
+/// assert_eq!(answer().unwrap_err().kind(), io::ErrorKind::TimedOut);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed(Duration);
 

@@ -63,6 +63,13 @@ impl State {
 }
 
 /// One party has come through.
+///
+/// # Examples
+/// ```
+/// // A barrier of one lets its only party through at once, as the leader.
+/// assert!(ropewalk::sync::Barrier::new(1).wait()?.is_leader());
+/// # Ok::<(), ropewalk::sync::BrokenBarrier>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BarrierWaitResult {
     leader: bool,
@@ -80,6 +87,17 @@ impl BarrierWaitResult {
 }
 
 /// A party has given up, or somebody called [`Barrier::abort`]; [`Barrier::reset`] begins anew.
+///
+/// # Examples
+/// ```
+/// use ropewalk::sync::{Barrier, BrokenBarrier};
+///
+/// let barrier = Barrier::new(2);
+/// barrier.abort();
+/// assert_eq!(barrier.wait().unwrap_err(), BrokenBarrier);
+/// barrier.reset();
+/// assert!(!barrier.is_broken());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokenBarrier;
 
@@ -109,6 +127,13 @@ impl Barrier {
     }
 
     /// As [`wait`](Self::wait), but no longer than `limit`.
+    ///
+    /// # Examples
+    /// ```
+    /// let barrier = ropewalk::sync::Barrier::new(2);
+    /// assert!(barrier.wait_timeout(std::time::Duration::from_millis(1)).is_err());
+    /// assert!(barrier.is_broken());
+    /// ```
     ///
     /// # Errors
     /// [`BrokenBarrier`] if another party has given up, or this one after `limit`.

@@ -46,6 +46,22 @@ impl Condvar {
     /// Unlocks, waits for a notification, and locks again, shielded from cancellation. Unlocking and
     /// the beginning of the wait are one step for those who notify under the mutex. Wakes may be
     /// spurious. A cancellation point.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::sync::{Condvar, Mutex};
+    ///
+    /// let (ready, changed) = (Mutex::new(false), Condvar::new());
+    /// ropewalk::scope(|s| {
+    ///     s.spawn(|| {
+    ///         *ready.lock() = true;
+    ///         changed.notify_one();
+    ///     });
+    ///     let mut guard = ready.lock();
+    ///     while !*guard { guard = changed.wait(guard); }
+    ///     assert!(*guard);
+    /// });
+    /// ```
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.wait_deadline_inner(guard, None).0
     }
@@ -83,6 +99,16 @@ impl Condvar {
 
     /// As [`wait_while`](Self::wait_while), but no longer than `limit`. False with the guard if
     /// `condition` still held then.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::sync::{Condvar, Mutex};
+    /// use std::time::Duration;
+    ///
+    /// let (count, changed) = (Mutex::new(0), Condvar::new());
+    /// let (guard, done) = changed.wait_timeout_while(count.lock(), Duration::from_millis(1), |n| *n < 3);
+    /// assert_eq!((*guard, done), (0, false));
+    /// ```
     pub fn wait_timeout_while<'a, T: ?Sized>(
         &self,
         guard: MutexGuard<'a, T>,

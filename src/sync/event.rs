@@ -55,6 +55,19 @@ impl Event {
     }
 
     /// As [`wait`](Self::wait), but no longer than `limit`. False if that came first.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::sync::Event;
+    /// use std::time::Duration;
+    ///
+    /// let event = Event::new();
+    /// assert!(!event.wait_timeout(Duration::from_millis(1)));
+    /// event.set();
+    /// assert!(event.wait_timeout(Duration::ZERO));
+    /// event.clear();
+    /// assert!(!event.is_set());
+    /// ```
     pub fn wait_timeout(&self, limit: Duration) -> bool {
         self.wait_until(Some(far::after(limit)))
     }

@@ -52,6 +52,13 @@ impl<T> Mutex<T> {
 impl<T: ?Sized> Mutex<T> {
     /// Waits for the lock. A cancellation point if it has to wait.
     ///
+    /// # Examples
+    /// ```
+    /// let name = ropewalk::sync::Mutex::new(String::from("rope"));
+    /// name.lock().push_str("walk");
+    /// assert_eq!(*name.lock(), "ropewalk");
+    /// ```
+    ///
     /// # Panics
     /// If this wait closes a cycle of owners who wait for each other, itself included.
     #[inline]
@@ -62,12 +69,31 @@ impl<T: ?Sized> Mutex<T> {
     }
 
     /// Takes the lock if it is free. Never waits.
+    ///
+    /// # Examples
+    /// ```
+    /// let mutex = ropewalk::sync::Mutex::new(1);
+    /// let guard = mutex.lock();
+    /// assert!(mutex.try_lock().is_none());
+    /// drop(guard);
+    /// assert_eq!(mutex.try_lock().map(|value| *value), Some(1));
+    /// ```
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         self.raw.try_acquire().then(|| MutexGuard { mutex: self, not_send: PhantomData })
     }
 
     /// As [`lock`](Self::lock), but waits no longer than `limit`.
+    ///
+    /// # Examples
+    /// ```
+    /// let mutex = ropewalk::sync::Mutex::new(());
+    /// let _guard = mutex.lock();
+    /// ropewalk::scope(|s| {
+    ///     let late = s.spawn(|| mutex.lock_timeout(std::time::Duration::from_millis(1)).is_none());
+    ///     assert!(late.join().unwrap());
+    /// });
+    /// ```
     pub fn lock_timeout(&self, limit: Duration) -> Option<MutexGuard<'_, T>> {
         self.raw.acquire_timeout(limit).then(|| MutexGuard { mutex: self, not_send: PhantomData })
     }
@@ -83,6 +109,14 @@ impl<T: ?Sized> Mutex<T> {
     }
 
     /// Looks at the word and the wait queue, for pictures.
+    ///
+    /// # Examples
+    /// ```
+    /// let mutex = ropewalk::sync::Mutex::new(());
+    /// assert_eq!(mutex.state().owner, 0);
+    /// let _guard = mutex.lock();
+    /// assert!(mutex.state().owner > 0 && !mutex.state().contended);
+    /// ```
     pub fn state(&self) -> MutexState {
         self.raw.state()
     }

@@ -79,6 +79,15 @@ impl Once {
     }
 
     /// Waits until somebody has done it. A cancellation point if it has to wait.
+    ///
+    /// # Examples
+    /// ```
+    /// static LOADED: ropewalk::sync::Once = ropewalk::sync::Once::new();
+    /// let waiter = ropewalk::spawn(|| LOADED.wait());
+    /// LOADED.call_once(|| ());
+    /// waiter.join().unwrap();
+    /// assert!(LOADED.is_completed());
+    /// ```
     pub fn wait(&self) {
         self.wait_until(None);
     }
@@ -229,6 +238,14 @@ impl<T> OnceCell<T> {
     }
 
     /// As [`get_or_init`](Self::get_or_init), but `init` may fail; the next caller tries again.
+    ///
+    /// # Examples
+    /// ```
+    /// let port = ropewalk::sync::OnceCell::new();
+    /// assert!(port.get_or_try_init(|| "a port".parse::<u16>()).is_err());
+    /// assert_eq!(port.get_or_try_init(|| "80".parse::<u16>()), Ok(&80));
+    /// assert_eq!(port.get(), Some(&80));
+    /// ```
     ///
     /// # Errors
     /// What `init` gives.

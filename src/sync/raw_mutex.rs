@@ -49,6 +49,12 @@ const PATIENCE: u64 = 4;
 pub struct RawMutex(OwnerWord);
 
 /// Somebody released a mutex that another holds, or nobody.
+///
+/// # Examples
+/// ```
+/// let gate = ropewalk::sync::RawMutex::new();
+/// assert!(gate.release().unwrap_err().to_string().contains("nobody holds it"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotOwner(u32);
 
@@ -66,6 +72,14 @@ impl fmt::Display for NotOwner {
 impl core::error::Error for NotOwner {}
 
 /// A mutex's word, taken apart; for pictures.
+///
+/// # Examples
+/// ```
+/// let gate = ropewalk::sync::RawMutex::new();
+/// gate.acquire();
+/// let state = gate.state();
+/// assert!(state.owner > 0 && !state.contended && state.waiting == 0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MutexState {
@@ -116,6 +130,14 @@ impl RawMutex {
     }
 
     /// As [`acquire`](Self::acquire), but waits no longer than `limit`. False if that came first.
+    ///
+    /// # Examples
+    /// ```
+    /// static GATE: ropewalk::sync::RawMutex = ropewalk::sync::RawMutex::new();
+    /// GATE.acquire();
+    /// let other = ropewalk::spawn(|| GATE.acquire_timeout(std::time::Duration::from_millis(1)));
+    /// assert!(!other.join().unwrap());
+    /// ```
     pub fn acquire_timeout(&self, limit: Duration) -> bool {
         self.try_acquire()
             || self.acquire_slow(party::current_ref(), Some(far::after(limit)), Location::caller())

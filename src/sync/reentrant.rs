@@ -66,6 +66,14 @@ impl<T: ?Sized> ReentrantMutex<T> {
     }
 
     /// Takes the lock if it is free, or the caller's. Never waits.
+    ///
+    /// # Examples
+    /// ```
+    /// let mutex = ropewalk::sync::ReentrantMutex::new(());
+    /// let _own = mutex.lock();
+    /// assert!(mutex.try_lock().is_some());
+    /// ropewalk::scope(|s| assert!(s.spawn(|| mutex.try_lock().is_none()).join().unwrap()));
+    /// ```
     pub fn try_lock(&self) -> Option<ReentrantGuard<'_, T>> {
         self.enter(RawMutex::try_acquire)
     }

@@ -61,6 +61,15 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     /// Comes in if no writer is inside or waits. Never waits.
+    ///
+    /// # Examples
+    /// ```
+    /// let lock = ropewalk::sync::RwLock::new(1);
+    /// let reader = lock.read();
+    /// assert!(lock.try_read().is_some() && lock.try_write().is_none());
+    /// drop(reader);
+    /// assert!(lock.try_write().is_some());
+    /// ```
     pub fn try_read(&self) -> Option<ReadGuard<'_, T>> {
         self.raw.try_read().then(|| self.reader())
     }
@@ -87,6 +96,13 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     /// As [`write`](Self::write), but waits no longer than `limit`.
+    ///
+    /// # Examples
+    /// ```
+    /// let lock = ropewalk::sync::RwLock::new(1);
+    /// let _reader = lock.read();
+    /// assert!(lock.write_timeout(std::time::Duration::from_millis(1)).is_none());
+    /// ```
     pub fn write_timeout(&self, limit: Duration) -> Option<WriteGuard<'_, T>> {
         self.write_deadline(far::after(limit))
     }

@@ -32,6 +32,14 @@ pub struct Semaphore {
 }
 
 /// A bounded semaphore was released more often than acquired.
+///
+/// # Examples
+/// ```
+/// use ropewalk::sync::{Semaphore, TooManyReleases};
+///
+/// let error: TooManyReleases = Semaphore::bounded(2).release().unwrap_err();
+/// assert!(error.to_string().contains('2'));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyReleases(usize);
 
@@ -71,6 +79,12 @@ impl Semaphore {
     }
 
     /// As [`acquire`](Self::acquire), but waits no longer than `limit`. False if that came first.
+    ///
+    /// # Examples
+    /// ```
+    /// let empty = ropewalk::sync::Semaphore::new(0);
+    /// assert!(!empty.acquire_timeout(std::time::Duration::from_millis(1)));
+    /// ```
     pub fn acquire_timeout(&self, limit: Duration) -> bool {
         self.take(Some(far::after(limit)))
     }
@@ -142,6 +156,17 @@ fn take_one(free: &mut usize) -> bool {
 }
 
 /// A permit of a [`Semaphore`], given back when dropped.
+///
+/// # Examples
+/// ```
+/// use ropewalk::sync::{Permit, Semaphore};
+///
+/// let seats = Semaphore::new(2);
+/// let taken: Vec<Permit<'_>> = vec![seats.permit(), seats.permit()];
+/// assert!(seats.try_permit().is_none());
+/// drop(taken);
+/// assert_eq!(seats.available(), 2);
+/// ```
 #[derive(Debug)]
 #[must_use = "the permit is given back when dropped"]
 pub struct Permit<'a>(&'a Semaphore);

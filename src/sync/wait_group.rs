@@ -83,6 +83,15 @@ impl WaitGroup {
     }
 
     /// As [`wait`](Self::wait), but no longer than `limit`. False if that came first.
+    ///
+    /// # Examples
+    /// ```
+    /// let group = ropewalk::sync::WaitGroup::new();
+    /// group.add(1);
+    /// assert!(!group.wait_timeout(std::time::Duration::from_millis(1)));
+    /// group.done();
+    /// assert!(group.try_wait());
+    /// ```
     pub fn wait_timeout(&self, limit: Duration) -> bool {
         self.wait_until(Some(far::after(limit)))
     }

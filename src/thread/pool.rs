@@ -19,6 +19,17 @@ use crate::sync::{Event, Semaphore, WaitGroup};
 pub(super) type Job = Box<dyn FnOnce(Option<RanOn>) + Send>;
 
 /// What to do with a task when as many wait as may.
+///
+/// # Examples
+/// ```
+/// use ropewalk::thread::{ThreadPool, WhenFull};
+///
+/// let (pool, gate) = (ThreadPool::builder(1).bound(1, WhenFull::Reject).build(), ropewalk::channel::bounded::<()>(0));
+/// let wait = gate.1.clone();
+/// let tries: Vec<_> = (0..9).map(|_| { let wait = wait.clone(); pool.apply_async(move || drop(wait.recv())) }).collect();
+/// assert!(tries.iter().any(Result::is_err));
+/// drop(gate.0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
     /// The caller waits until there is room.

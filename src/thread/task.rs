@@ -14,6 +14,15 @@ use crate::runtime::far;
 use crate::sync::{Event, Mutex};
 
 /// Why a task has no value to give.
+///
+/// # Examples
+/// ```
+/// use ropewalk::thread::{TaskError, ThreadPool};
+///
+/// let error = ThreadPool::new(1).apply(|| panic!("no rope")).unwrap_err();
+/// assert!(matches!(error, TaskError::Panicked(_)));
+/// assert_eq!(error.to_string(), "the task panicked: no rope");
+/// ```
 pub enum TaskError {
     /// It panicked; this is what it panicked with.
     Panicked(Box<dyn Any + Send + 'static>),
@@ -70,6 +79,14 @@ impl From<SubmitError> for TaskError {
 }
 
 /// Why a pool did not take a task.
+///
+/// # Examples
+/// ```
+/// let pool = ropewalk::thread::ThreadPool::new(1);
+/// pool.close();
+/// let error = pool.apply_async(|| ()).unwrap_err();
+/// assert_eq!(error.to_string(), "pool 'pool' is closed and takes no more tasks");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubmitError {
@@ -110,6 +127,15 @@ impl fmt::Display for SubmitError {
 impl core::error::Error for SubmitError {}
 
 /// Who ran a task.
+///
+/// # Examples
+/// ```
+/// let pool = ropewalk::thread::ThreadPool::new(1);
+/// let task = pool.apply_async(|| ())?;
+/// task.wait();
+/// assert_eq!(task.ran_on().unwrap().worker, 0);
+/// # Ok::<(), ropewalk::thread::SubmitError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RanOn {
@@ -177,6 +203,16 @@ fn call<V>(callback: Callback<V>, value: &V) {
 ///
 /// Waiting for it on a thread of the same pool runs other tasks meanwhile, so a pool that waits for
 /// itself does not deadlock. On a coroutine, waiting leaves the worker to others.
+///
+/// # Examples
+/// ```
+/// let pool = ropewalk::thread::ThreadPool::new(1);
+/// let (sender, told) = ropewalk::channel::bounded(1);
+/// let task = pool.apply_async(|| 6 * 7)?.on_success(move |value| sender.send(*value).unwrap());
+/// assert_eq!(told.recv(), Ok(42));
+/// assert_eq!(task.get().unwrap(), 42);
+/// # Ok::<(), ropewalk::thread::SubmitError>(())
+/// ```
 pub struct AsyncResult<T> {
     pub(super) shared: Arc<Shared<T>>,
     pub(super) pool: Arc<Core>,
@@ -196,6 +232,17 @@ impl<T: Send + 'static> AsyncResult<T> {
     }
 
     /// As [`get`](Self::get), but waits no longer than `limit`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (go, wait) = ropewalk::channel::bounded::<u8>(0);
+    /// let task = ropewalk::thread::spawn_blocking(move || wait.recv());
+    /// let task = task.get_timeout(Duration::from_millis(1)).expect_err("it waits");
+    /// go.send(1).unwrap();
+    /// assert_eq!(task.get().unwrap(), Ok(1));
+    /// ```
     ///
     /// # Errors
     /// This very handle, if the task is not done by then.
@@ -232,6 +279,13 @@ impl<T: Send + 'static> AsyncResult<T> {
     }
 
     /// Tells whether the task has returned a value; `None` while it is not done. Never waits.
+    ///
+    /// # Examples
+    /// ```
+    /// let task = ropewalk::thread::spawn_blocking(|| -> u8 { panic!("on purpose") });
+    /// task.wait();
+    /// assert_eq!((task.is_ready(), task.successful()), (true, Some(false)));
+    /// ```
     pub fn successful(&self) -> Option<bool> {
         self.shared.state.lock().result.as_ref().map(Result::is_ok)
     }

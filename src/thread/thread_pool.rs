@@ -4,13 +4,22 @@
 use core::fmt;
 use core::time::Duration;
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::pool::{Config, Core, WhenFull};
 use super::task::{AsyncResult, Shared, SubmitError, TaskError};
 use crate::channel::{self, Receiver, Sender};
 
 /// Sets up a [`ThreadPool`].
+///
+/// # Examples
+/// ```
+/// use ropewalk::thread::{ThreadPool, WhenFull};
+///
+/// let builder = ThreadPool::builder(2).name("disk").bound(16, WhenFull::Block);
+/// let pool = builder.initializer(|worker| assert!(worker < 2)).build();
+/// assert_eq!(pool.apply(|| std::thread::current().name().is_some()).unwrap(), true);
+/// ```
 #[must_use = "a builder does nothing until `build`"]
 pub struct ThreadPoolBuilder(Config);
 
@@ -87,6 +96,14 @@ impl ThreadPoolBuilder {
 pub struct ThreadPool(Arc<Core>);
 
 /// A pool was joined before it was closed: the join might never end.
+///
+/// # Examples
+/// ```
+/// let pool = ropewalk::thread::ThreadPool::new(1);
+/// assert!(pool.join().unwrap_err().to_string().contains("still open"));
+/// pool.close();
+/// assert!(pool.join().is_ok());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotClosed(pub(crate) Arc<str>);
 
@@ -149,6 +166,14 @@ impl ThreadPool {
 
     /// Queues `f` for a thread of the pool. Waits only if the pool is bounded, full, and blocks.
     ///
+    /// # Examples
+    /// ```
+    /// let pool = ropewalk::thread::ThreadPool::new(2);
+    /// let (a, b) = (pool.apply_async(|| 20)?, pool.apply_async(|| 22)?);
+    /// assert_eq!(a.get().unwrap() + b.get().unwrap(), 42);
+    /// # Ok::<(), ropewalk::thread::SubmitError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`SubmitError`] if the pool is closed, or full and rejects.
     pub fn apply_async<T, F>(&self, f: F) -> Result<AsyncResult<T>, SubmitError>
@@ -187,6 +212,14 @@ impl ThreadPool {
     }
 
     /// As [`map`](Self::map), lazily: items are taken as values are asked for, some ahead.
+    ///
+    /// # Examples
+    /// ```
+    /// let pool = ropewalk::thread::ThreadPool::new(2);
+    /// // An endless supply: only as many items are taken as values are asked for, and some ahead.
+    /// let squares = pool.imap(|n: u64| n * n, 0..).map(Result::unwrap);
+    /// assert_eq!(squares.take(4).collect::<Vec<_>>(), [0, 1, 4, 9]);
+    /// ```
     pub fn imap<I, T, F>(&self, f: F, items: I) -> Imap<'_, I::IntoIter, T, F>
     where
         I: IntoIterator,
@@ -198,6 +231,13 @@ impl ThreadPool {
     }
 
     /// As [`imap`](Self::imap), but gives values as they are done.
+    ///
+    /// # Examples
+    /// ```
+    /// let pool = ropewalk::thread::ThreadPool::new(2);
+    /// let sum: u32 = pool.imap_unordered(|n| n + 1, 0..4).map(Result::unwrap).sum();
+    /// assert_eq!(sum, 10);
+    /// ```
     pub fn imap_unordered<I, T, F>(&self, f: F, items: I) -> ImapUnordered<'_, I::IntoIter, T, F>
     where
         I: IntoIterator,
@@ -240,6 +280,16 @@ impl ThreadPool {
     }
 
     /// Closes, and gives up the tasks that have not begun: their results say so. Never waits.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::thread::{TaskError, ThreadPool};
+    ///
+    /// let pool = ThreadPool::new(1);
+    /// pool.terminate();
+    /// assert!(pool.apply(|| ()).is_err());
+    /// assert!(pool.join().is_ok());
+    /// ```
     pub fn terminate(&self) {
         self.0.terminate();
     }
@@ -349,31 +399,4 @@ impl<I, T, F> fmt::Debug for ImapUnordered<'_, I, T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ImapUnordered").field("running", &self.running).finish_non_exhaustive()
     }
-}
-
-/// Threads of the pool behind [`spawn_blocking`], at most.
-const BLOCKING_THREADS: usize = 512;
-
-/// Runs `f`, which may block its thread, on a pool of the process: up to 512 threads, started when
-/// needed and ended after 10 s without work. Never waits.
-///
-/// # Panics
-/// If no thread at all can be started.
-///
-/// # Examples
-/// ```
-/// let handle = ropewalk::spawn(|| {
-///     // A call that would block the worker.
-///     ropewalk::thread::spawn_blocking(|| std::fs::metadata("/").is_ok()).get().unwrap()
-/// });
-/// assert!(handle.join().unwrap());
-/// ```
-pub fn spawn_blocking<T, F>(f: F) -> AsyncResult<T>
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
-    static POOL: OnceLock<ThreadPool> = OnceLock::new();
-    let pool = POOL.get_or_init(|| ThreadPool::builder(BLOCKING_THREADS).name("blocking").build());
-    pool.apply_async(f).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -7,6 +7,15 @@ use std::time::Instant;
 use crate::runtime;
 
 /// Gives one tick a period; see [`interval`].
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// let mut beat = ropewalk::time::interval(Duration::from_millis(1));
+/// let (first, second) = (beat.tick(), beat.tick());
+/// assert!(second - first >= beat.period());
+/// ```
 #[derive(Debug)]
 pub struct Interval {
     next: Instant,

@@ -36,6 +36,13 @@ pub(crate) type Word = MaybeUninit<*mut ()>;
 pub(crate) type Entry = unsafe extern "C" fn(*mut (), Word, usize);
 
 /// Registers of a suspended coroutine, as far as its switcher knows them.
+///
+/// # Examples
+/// ```
+/// let paused = ropewalk::coroutine::Coroutine::<(), (), ()>::new(|_, ()| ());
+/// let registers = paused.snapshot().unwrap().registers;
+/// assert!(registers.sp > 0);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SavedRegisters {
@@ -111,6 +118,16 @@ mod sealed {
 pub(crate) use sealed::{Order, Raw};
 
 /// A way to switch stacks. Sealed: [`Assembly`] and [`Boost`] are all there are.
+///
+/// # Examples
+/// ```
+/// use ropewalk::coroutine::{Boost, Coroutine, DefaultSwitch, Switch};
+///
+/// fn sum<S: Switch>() -> u32 {
+///     Coroutine::<(), u32, (), S>::new(|out, ()| (0..4).for_each(|n| out.suspend(n))).sum()
+/// }
+/// assert_eq!(sum::<Boost>(), sum::<DefaultSwitch>());
+/// ```
 pub trait Switch: sealed::Raw + Debug + 'static {
     /// The name that reports print.
     const NAME: &'static str;

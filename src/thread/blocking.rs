@@ -1,0 +1,34 @@
+//! The process's own pool for calls that block.
+#![forbid(unsafe_code)]
+
+use std::sync::OnceLock;
+
+use super::task::AsyncResult;
+use super::thread_pool::ThreadPool;
+
+/// Threads of the pool behind [`spawn_blocking`], at most.
+const BLOCKING_THREADS: usize = 512;
+
+/// Runs `f`, which may block its thread, on a pool of the process: up to 512 threads, started when
+/// needed and ended after 10 s without work. Never waits.
+///
+/// # Panics
+/// If no thread at all can be started.
+///
+/// # Examples
+/// ```
+/// let handle = ropewalk::spawn(|| {
+///     // A call that would block the worker.
+///     ropewalk::thread::spawn_blocking(|| std::fs::metadata("/").is_ok()).get().unwrap()
+/// });
+/// assert!(handle.join().unwrap());
+/// ```
+pub fn spawn_blocking<T, F>(f: F) -> AsyncResult<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    static POOL: OnceLock<ThreadPool> = OnceLock::new();
+    let pool = POOL.get_or_init(|| ThreadPool::builder(BLOCKING_THREADS).name("blocking").build());
+    pool.apply_async(f).unwrap_or_else(|error| panic!("{error}"))
+}
