@@ -260,3 +260,22 @@ fn every_unsafe_block_says_why_it_is_sound() {
     }
     assert!(wrong.is_empty(), "no SAFETY comment:\n{}", wrong.join("\n"));
 }
+
+/// The files that a text names in backticks, such as `base/ring.rs` or `tests/loom.rs`.
+fn named_files(text: &str) -> Vec<&str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted.filter(|word| word.ends_with(".rs") || word.ends_with(".md") || word.ends_with('/')).collect()
+}
+
+#[test]
+fn every_file_that_the_design_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let design = fs::read_to_string(root.join("DESIGN.md")).expect("the design can be read");
+    let named = named_files(&design);
+    assert!(named.len() > 50, "only {} files are named", named.len());
+    for name in named {
+        let exists = root.join("src").join(name).exists() || root.join(name).exists();
+        // A published package has no benches.
+        assert!(exists || name.starts_with("benches/"), "DESIGN.md names {name}, which does not exist");
+    }
+}
