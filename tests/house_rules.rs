@@ -31,7 +31,6 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "base/lock.rs",
     "base/ring.rs",
     "base/ring/promise.rs",
-    "base/wheel.rs",
     "channel/case.rs",
     "channel/select.rs",
     "coroutine/overflow.rs",

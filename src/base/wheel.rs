@@ -1,67 +1,80 @@
-//! A hierarchical timer wheel whose entries live with whoever waits.
+//! A hierarchical timer wheel.
 //!
 //! Time is counted in ticks of 2^16 ns (65.5 µs). Level `l` has 64 slots of 64^l ticks each; eight
 //! levels reach as far as a `u64` of nanoseconds. An entry lies on the level of the highest digit (base
 //! 64) in which its tick differs from the wheel's own, so insert and remove cost a few instructions and
 //! an entry moves down at most seven times.
 //!
+//! ```text
+//! heads[level][slot] ──▶ node 7 ⇄ node 3 ⇄ node 9        nodes: one array, 40 bytes each
+//! spare ──▶ node 4 ──▶ node 5                             Key: index and generation of a node
+//! ```
+//!
+//! Entries lie side by side in one array, not with whoever waits: a slot of a high level holds ten thousands,
+//! and to move them down must not touch as many stacks, each a page and a miss of the TLB of its own.
+//!
 //! Invariants:
 //! * I1: every entry's tick is later than the wheel's (`elapsed`), so its slot on its level lies ahead
 //!   of the wheel's: the lowest set bit of the lowest occupied level is the next to come.
 //! * I2: an entry never fires before its deadline: ticks of deadlines are rounded up, of now, down.
+//! * I3: a node's generation changes when its entry leaves, so a key finds its own entry or none.
 //!
 //! Source: Varghese and Lauck, "Hashed and hierarchical timing wheels", SOSP 1987.
-
-use core::ptr::{self, NonNull};
+#![forbid(unsafe_code)]
 
 const TICK_BITS: u32 = 16;
 const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
 const LEVELS: usize = 8;
-const UNLINKED: u16 = u16::MAX;
+/// The end of a list.
+const NONE: u32 = u32::MAX;
+/// Nodes that an empty wheel keeps.
+const KEPT: usize = 1024;
 
-/// An entry: on the stack of whoever waits, linked into the wheel while it waits.
-#[derive(Debug)]
-pub struct Timer {
-    tick: u64,
-    prev: *mut Timer,
-    next: *mut Timer,
-    /// Level * 64 + slot.
-    place: u16,
-    /// What the owner of the wheel wants to find here.
-    pub payload: *mut (),
+/// Names an entry that was inserted; stale once that has fired or was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    index: u32,
+    generation: u32,
 }
 
-impl Timer {
-    /// Makes an entry for `deadline` (ns), not linked yet.
-    pub fn new(deadline: u64, payload: *mut ()) -> Self {
-        let tick = (deadline >> TICK_BITS) + u64::from(deadline & ((1 << TICK_BITS) - 1) != 0);
-        Self { tick, prev: ptr::null_mut(), next: ptr::null_mut(), place: UNLINKED, payload }
-    }
-
-    /// Tells whether it is in a wheel.
-    pub fn is_linked(&self) -> bool {
-        self.place != UNLINKED
-    }
+#[derive(Debug)]
+struct Node<P> {
+    tick: u64,
+    payload: P,
+    prev: u32,
+    /// The next of its slot; of a spare node, the next spare one.
+    next: u32,
+    generation: u32,
+    /// Level * 64 + slot.
+    place: u16,
 }
 
 /// The wheel. One thread's.
 #[derive(Debug)]
-pub struct Wheel {
+pub struct Wheel<P> {
     elapsed: u64,
     len: usize,
     occupied: [u64; LEVELS],
-    heads: Box<[[*mut Timer; SLOTS]; LEVELS]>,
+    heads: Box<[[u32; SLOTS]; LEVELS]>,
+    nodes: Vec<Node<P>>,
+    spare: u32,
+    /// The generation of nodes to come: above those of all nodes that were given up.
+    first_generation: u32,
 }
 
-// SAFETY: the entries are the owner's, who moves the wheel to another thread only with them.
-unsafe impl Send for Wheel {}
-
-impl Wheel {
+impl<P: Copy> Wheel<P> {
     /// Makes an empty wheel that stands at `now` (ns).
     pub fn new(now: u64) -> Self {
-        let heads = Box::new([[ptr::null_mut(); SLOTS]; LEVELS]);
-        Self { elapsed: now >> TICK_BITS, len: 0, occupied: [0; LEVELS], heads }
+        Self {
+            elapsed: now >> TICK_BITS,
+            len: 0,
+            occupied: [0; LEVELS],
+            heads: Box::new([[NONE; SLOTS]; LEVELS]),
+            nodes: Vec::new(),
+            spare: NONE,
+            first_generation: 0,
+        }
     }
 
     /// How many entries wait.
@@ -75,64 +88,101 @@ impl Wheel {
         self.len == 0
     }
 
-    /// Links an entry; one whose deadline has passed fires at the next tick.
+    /// Enters `payload` for `deadline` (ns); if that has passed, it fires at the next tick.
     ///
-    /// # Safety
-    /// * The entry is not linked, stays where it is, and is removed before it goes away.
+    /// # Panics
+    /// If 2^32 - 1 entries wait.
     #[inline]
-    pub unsafe fn insert(&mut self, timer: NonNull<Timer>) {
+    pub fn insert(&mut self, deadline: u64, payload: P) -> Key {
+        let tick = (deadline >> TICK_BITS) + u64::from(deadline & ((1 << TICK_BITS) - 1) != 0);
+        let tick = tick.max(self.elapsed + 1);
+        let index = self.spare;
+        let key = if let Some(node) = self.nodes.get_mut(index as usize) {
+            self.spare = node.next;
+            (node.tick, node.payload) = (tick, payload);
+            Key { index, generation: node.generation }
+        } else {
+            self.grow(tick, payload)
+        };
         self.len += 1;
-        // SAFETY: the caller's duty.
-        unsafe { self.link(timer) };
+        self.link(key.index);
+        key
     }
 
-    /// # Safety
-    /// * As for `insert`.
-    unsafe fn link(&mut self, timer: NonNull<Timer>) {
-        // SAFETY: the caller gives an entry that lives, and that nobody else touches.
-        let entry = unsafe { &mut *timer.as_ptr() };
-        let tick = entry.tick.max(self.elapsed + 1);
-        entry.tick = tick;
-        let highest = 63 - (tick ^ self.elapsed).leading_zeros();
+    #[cold]
+    fn grow(&mut self, tick: u64, payload: P) -> Key {
+        let index = u32::try_from(self.nodes.len()).ok().filter(|index| *index != NONE);
+        let index = index.expect("fewer than 2^32 - 1 timers at once");
+        let generation = self.first_generation;
+        self.nodes.push(Node { tick, payload, prev: NONE, next: NONE, generation, place: 0 });
+        Key { index, generation }
+    }
+
+    /// Puts a node into the slot of its tick.
+    #[inline]
+    fn link(&mut self, index: u32) {
+        let node = &mut self.nodes[index as usize];
+        let highest = 63 - (node.tick ^ self.elapsed).leading_zeros();
         let level = (highest / SLOT_BITS) as usize;
-        let slot = (tick >> (level as u32 * SLOT_BITS)) as usize % SLOTS;
-        let head = &mut self.heads[level][slot];
-        entry.place = (level * SLOTS + slot) as u16;
-        entry.prev = ptr::null_mut();
-        entry.next = *head;
-        // SAFETY: a linked entry lives.
-        if let Some(next) = unsafe { head.as_mut() } {
-            next.prev = timer.as_ptr();
+        let slot = (node.tick >> (level as u32 * SLOT_BITS)) as usize % SLOTS;
+        let next = core::mem::replace(&mut self.heads[level][slot], index);
+        node.place = (level * SLOTS + slot) as u16;
+        (node.prev, node.next) = (NONE, next);
+        if let Some(next) = self.nodes.get_mut(next as usize) {
+            next.prev = index;
         }
-        *head = timer.as_ptr();
         self.occupied[level] |= 1 << slot;
     }
 
-    /// Takes an entry out.
-    ///
-    /// # Safety
-    /// * It is linked in this wheel.
+    /// Takes an entry out; false if it has fired or was removed before.
     #[inline]
-    pub unsafe fn remove(&mut self, timer: NonNull<Timer>) {
-        // SAFETY: the caller gives an entry that lives, and that nobody else touches.
-        let entry = unsafe { &mut *timer.as_ptr() };
-        let (level, slot) = (usize::from(entry.place) / SLOTS, usize::from(entry.place) % SLOTS);
-        // SAFETY: a linked entry lives.
-        match unsafe { entry.prev.as_mut() } {
-            Some(prev) => prev.next = entry.next,
+    pub fn remove(&mut self, key: Key) -> bool {
+        let Some(node) = self.nodes.get(key.index as usize) else { return false };
+        if node.generation != key.generation {
+            return false;
+        }
+        let (prev, next, place) = (node.prev, node.next, usize::from(node.place));
+        let (level, slot) = (place / SLOTS, place % SLOTS);
+        match self.nodes.get_mut(prev as usize) {
+            Some(prev) => prev.next = next,
             None => {
-                self.heads[level][slot] = entry.next;
-                if entry.next.is_null() {
+                self.heads[level][slot] = next;
+                if next == NONE {
                     self.occupied[level] &= !(1 << slot);
                 }
             }
         }
-        // SAFETY: a linked entry lives.
-        if let Some(next) = unsafe { entry.next.as_mut() } {
-            next.prev = entry.prev;
+        if let Some(next) = self.nodes.get_mut(next as usize) {
+            next.prev = prev;
         }
-        entry.place = UNLINKED;
+        self.give_up(key.index);
+        self.shrink();
+        true
+    }
+
+    /// Makes the node of an entry that has left its slot a spare one.
+    #[inline]
+    fn give_up(&mut self, index: u32) {
+        let node = &mut self.nodes[index as usize];
+        node.generation = node.generation.wrapping_add(1);
+        node.next = core::mem::replace(&mut self.spare, index);
         self.len -= 1;
+    }
+
+    /// Frees the memory of many nodes when none is needed.
+    #[inline]
+    fn shrink(&mut self) {
+        if self.len == 0 && self.nodes.capacity() > KEPT {
+            self.free();
+        }
+    }
+
+    #[cold]
+    fn free(&mut self) {
+        // Entries of old keys must not be found in new nodes (I3).
+        let highest = self.nodes.iter().map(|node| node.generation).max();
+        self.first_generation = highest.map_or(0, |highest| highest.wrapping_add(1));
+        (self.nodes, self.spare) = (Vec::new(), NONE);
     }
 
     /// The next slot to come: level, slot, and the tick it begins with.
@@ -149,8 +199,8 @@ impl Wheel {
         self.next_slot().map(|(_, _, tick)| tick << TICK_BITS)
     }
 
-    /// Moves on to `now` (ns); calls `fire` with each entry whose time has come, unlinked.
-    pub fn advance(&mut self, now: u64, mut fire: impl FnMut(NonNull<Timer>)) {
+    /// Moves on to `now` (ns); calls `fire` with each payload whose time has come, its entry taken out.
+    pub fn advance(&mut self, now: u64, mut fire: impl FnMut(P)) {
         let now = now >> TICK_BITS;
         while let Some((level, slot, tick)) = self.next_slot() {
             if tick > now {
@@ -158,22 +208,20 @@ impl Wheel {
             }
             self.elapsed = tick;
             self.occupied[level] &= !(1 << slot);
-            let mut list = core::mem::replace(&mut self.heads[level][slot], ptr::null_mut());
-            while let Some(timer) = NonNull::new(list) {
-                // SAFETY: a linked entry lives, and nobody else touches it.
-                let entry = unsafe { &mut *timer.as_ptr() };
-                list = entry.next;
-                entry.place = UNLINKED;
-                if entry.tick <= tick {
-                    self.len -= 1;
-                    fire(timer);
+            let mut index = core::mem::replace(&mut self.heads[level][slot], NONE);
+            while let Some(node) = self.nodes.get(index as usize) {
+                let (next, payload, is_due) = (node.next, node.payload, node.tick <= tick);
+                if is_due {
+                    self.give_up(index);
+                    fire(payload);
                 } else {
-                    // SAFETY: it has just been unlinked, and its owner has promised the rest.
-                    unsafe { self.link(timer) };
+                    self.link(index);
                 }
+                index = next;
             }
         }
         self.elapsed = self.elapsed.max(now);
+        self.shrink();
     }
 }
 
@@ -199,22 +247,16 @@ mod tests {
             let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             let mut now = random.next() >> 20;
             let mut wheel = Wheel::new(now);
-            let mut timers: Vec<_> = (0..200)
-                .map(|_| {
+            let timers: Vec<_> = (0..200usize)
+                .map(|index| {
                     let far = random.next() % 45 + 1;
                     let deadline = now + random.next() % (1 << far);
-                    (deadline, Box::new(Timer::new(deadline, ptr::null_mut())))
+                    (deadline, wheel.insert(deadline, index))
                 })
                 .collect();
-            for (_, timer) in &mut timers {
-                // SAFETY: boxed, and kept until the end.
-                unsafe { wheel.insert(NonNull::from(&mut **timer)) };
-            }
-            for (index, (_, timer)) in timers.iter_mut().enumerate() {
-                if index % 5 == 0 {
-                    // SAFETY: linked above.
-                    unsafe { wheel.remove(NonNull::from(&mut **timer)) };
-                }
+            for (_, key) in timers.iter().step_by(5) {
+                assert!(wheel.remove(*key), "seed {seed}");
+                assert!(!wheel.remove(*key), "a key is used up, seed {seed}");
             }
             let mut left: Vec<_> = (0..200).filter(|index| index % 5 != 0).collect();
             while !wheel.is_empty() {
@@ -223,16 +265,32 @@ mod tests {
                 assert!(expiry < earliest + (2 << TICK_BITS), "seed {seed}");
                 now = now.max(expiry) + random.next() % (1 << (random.next() % 40));
                 let mut fired = Vec::new();
-                wheel.advance(now, |timer| fired.push(timer.as_ptr().cast_const()));
+                wheel.advance(now, |index| fired.push(index));
                 left.retain(|index| {
-                    let (deadline, timer) = &timers[*index];
-                    let has_fired = fired.contains(&ptr::from_ref(&**timer));
-                    assert!(!has_fired || *deadline <= now, "early, seed {seed}");
-                    assert!(has_fired || *deadline + (1 << TICK_BITS) > now, "late, seed {seed}");
+                    let (deadline, key) = timers[*index];
+                    let has_fired = fired.contains(index);
+                    assert!(!has_fired || !wheel.remove(key), "its key is stale, seed {seed}");
+                    assert!(!has_fired || deadline <= now, "early, seed {seed}");
+                    assert!(has_fired || deadline + (1 << TICK_BITS) > now, "late, seed {seed}");
                     !has_fired
                 });
                 assert_eq!(left.len(), wheel.len(), "seed {seed}");
             }
         }
+    }
+
+    #[test]
+    fn a_key_stays_stale_when_its_node_is_used_again_and_after_the_nodes_were_freed() {
+        let mut wheel = Wheel::new(0);
+        let old: Vec<_> = (0..5000).map(|n| wheel.insert(n << 20, n)).collect();
+        wheel.advance(u64::MAX >> 1, |_| ());
+        assert!(wheel.is_empty() && wheel.nodes.capacity() == 0);
+        let now = u64::MAX >> 1;
+        let new: Vec<_> = (0..5000).map(|n| wheel.insert(now + (n << 20), n)).collect();
+        assert!(old.iter().all(|key| !wheel.remove(*key)));
+        assert!(wheel.remove(new[7]));
+        let again = wheel.insert(now + 5, 5);
+        assert!(!wheel.remove(new[7]) && wheel.remove(again));
+        assert_eq!(wheel.len(), 4999);
     }
 }

@@ -28,6 +28,7 @@ use super::clock::Clock;
 use super::core::Core;
 use super::inbox::Inbox;
 use super::metrics::Counters;
+use super::park::Waiter;
 use super::reactor::Reactor;
 use super::start;
 use super::started::Started;
@@ -71,7 +72,7 @@ pub(crate) struct Owner {
     pub(crate) ready: VecDeque<NonNull<Task>>,
     pub(crate) lifo: Option<NonNull<Task>>,
     pub(crate) lifo_left: u32,
-    pub(crate) wheel: Wheel,
+    pub(crate) wheel: Wheel<Waiter>,
     pub(crate) clock: Clock,
     pub(crate) stacks: StackCache,
     /// All started coroutines of this worker.

@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::ptr::{self, NonNull};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use ropewalk::base::wheel::{Timer, Wheel};
+use ropewalk::base::wheel::Wheel;
 
 use crate::harness::{Contender, Group, Row, Scale, Target, Unit, per_operation};
 use crate::peers;
@@ -65,18 +64,12 @@ fn repeated(scale: Scale, mut once: impl FnMut(u64)) -> Vec<f64> {
 
 fn wheel(scale: Scale) -> Vec<f64> {
     let mut wheel = Wheel::new(0);
-    let mut others: Vec<_> = (0..OTHERS).map(|n| Timer::new(deadline(n + 7), ptr::null_mut())).collect();
-    for other in &mut others {
-        // SAFETY: the entries stay where they are, and the wheel never moves on.
-        unsafe { wheel.insert(NonNull::from(other)) };
+    for n in 0..OTHERS {
+        wheel.insert(deadline(n + 7), [n; 2]);
     }
     repeated(scale, |n| {
-        let mut timer = Timer::new(deadline(n), ptr::null_mut());
-        let timer = NonNull::from(&mut timer);
-        // SAFETY: taken out again below.
-        unsafe { wheel.insert(timer) };
-        // SAFETY: inserted above.
-        unsafe { wheel.remove(timer) };
+        let key = wheel.insert(deadline(n), [n; 2]);
+        assert!(wheel.remove(key));
     })
 }
 
