@@ -223,3 +223,20 @@ fn others_go_on_while_all_workers_are_held_up() {
     stop.store(true, Ordering::Relaxed);
     grinders.into_iter().for_each(|grinder| grinder.join().unwrap());
 }
+
+#[test]
+fn children_run_although_their_parent_only_spawns_and_never_waits() {
+    let runtime = Runtime::builder().workers(1).name("flood").monitor_threshold(None).build().unwrap();
+    let ran: &'static AtomicBool = Box::leak(Box::default());
+    let parent = runtime.spawn(move || {
+        let mut children = 0;
+        while !ran.load(Ordering::Relaxed) {
+            drop(ropewalk::spawn(|| ran.store(true, Ordering::Relaxed)));
+            children += 1;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        children
+    });
+    assert!(parent.join().unwrap() > 0);
+    assert!(runtime.workers() > 1, "a spare worker has run them");
+}

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | one turn lasts longer than a tick | lets other workers take its lone fresh coroutine |
 //! | one turn lasts longer than the threshold | reports the coroutine and where it is (`sample`), once a turn |
-//! | all workers in such turns, and fresh work waits | starts a spare worker |
+//! | all workers held up by their turns, and fresh work waits | starts a spare worker |
 //! | a worker has something to say in the middle of a wait | logs it |
 //! | nothing runs for a while | sleeps until a worker wakes up: an idle runtime costs nothing |
 //!
@@ -14,6 +14,10 @@
 //! |---|---|---|---|
 //! | `WATCHING` | `ASLEEP` | the monitor | nothing has run for `QUIET` ticks |
 //! | `ASLEEP` | `WATCHING` | a worker that wakes up, or the runtime's end | by swap; then it wakes the monitor |
+//!
+//! A turn holds its worker up when it has lasted for `HELD`, or for `FLOODS` if it still spawns: a coroutine
+//! that spawns very many and then waits is not stuck, and a second thread would only take the processor from
+//! it; one that never waits must not keep the others from running.
 //!
 //! There is no preemption: a signal that switched coroutines would do so inside allocators, and while
 //! thread-locals or a `RefCell` of the thread are borrowed.
@@ -36,6 +40,10 @@ use crate::sys;
 const WATCHING: u32 = 0;
 const ASLEEP: u32 = 1;
 const TICK: Duration = Duration::from_millis(10);
+/// A turn of this length holds its worker up.
+const HELD: Duration = Duration::from_millis(100);
+/// As `HELD`, while the turn goes on to spawn: a million take a tenth of that.
+const FLOODS: Duration = Duration::from_secs(1);
 /// Finding the names of a backtrace reads debug information, with deep calls.
 const STACK: usize = 2 << 20;
 /// Ticks without any turn before the monitor sleeps.
@@ -99,6 +107,8 @@ pub(crate) fn start(core: &Arc<Core>) -> io::Result<thread::JoinHandle<()>> {
 struct Turn {
     tick: u64,
     since: Instant,
+    /// How many the worker had spawned at the last look.
+    spawned: u64,
     reported: bool,
 }
 
@@ -109,20 +119,20 @@ fn watch(core: &Arc<Core>) {
     while !core.is_ending() {
         core.monitor.log_notes();
         let now = Instant::now();
-        let (mut moved, mut stuck) = (false, 0);
+        let (mut moved, mut stuck, mut held) = (false, 0, 0);
         let mut long = Vec::new();
         let workers = core.workers();
         for (index, worker) in workers.iter().enumerate() {
-            let tick = worker.counters.switches.get();
+            let (tick, spawned) = (worker.counters.switches.get(), worker.counters.spawned.get());
             if index == turns.len() {
-                turns.push(Turn { tick, since: now, reported: false });
+                turns.push(Turn { tick, since: now, spawned, reported: false });
             }
             let turn = &mut turns[index];
             // Relaxed: only compared with null.
             let busy = !worker.running.load(Ordering::Relaxed).is_null();
             if tick != turn.tick || !busy {
                 moved |= tick != turn.tick;
-                *turn = Turn { tick, since: now, reported: false };
+                *turn = Turn { tick, since: now, spawned, reported: false };
                 worker.stuck.store(false, Ordering::Relaxed);
                 continue;
             }
@@ -131,9 +141,14 @@ fn watch(core: &Arc<Core>) {
             if lasts < TICK {
                 continue;
             }
+            let floods = core::mem::replace(&mut turn.spawned, spawned) != spawned;
+            held += usize::from(lasts >= if floods { FLOODS } else { HELD });
             stuck += 1;
             worker.stuck.store(true, Ordering::Relaxed);
-            if !turn.reported && core.monitor.threshold.is_some_and(|threshold| lasts >= threshold) {
+            if !turn.reported
+                && log::log_enabled!(log::Level::Warn)
+                && core.monitor.threshold.is_some_and(|threshold| lasts >= threshold)
+            {
                 turn.reported = true;
                 long.push((worker, tick, lasts));
             }
@@ -142,7 +157,7 @@ fn watch(core: &Arc<Core>) {
         if stuck > 0 && waiting {
             if stuck < workers.len() {
                 core.wake_helper();
-            } else {
+            } else if held == workers.len() {
                 spares.extend(add_spare(core));
             }
         }
