@@ -7,8 +7,6 @@ use ropewalk::process::{self, Process, ProcessError, Stdio};
 use crate::Outcome;
 use crate::show::timed;
 
-type End = fn(()) -> ();
-
 static NUMBER: AtomicI32 = AtomicI32::new(10);
 
 /// A way in which a child ends.
