@@ -1,10 +1,11 @@
 //! Kernel threads: a pool of them, for what must not run on a coroutine's worker.
 //!
-//! Reading order: `task` (a result), `pool` (queue and threads), `thread_pool` (the verbs), `blocking` (a pool
+//! Reading order: `task` (a result), `pool` (queue and threads), `thread_pool` (the verbs), `imap`, `blocking` (a pool
 //! that everybody has); `borrow` runs a closure of the caller's there.
 
 mod blocking;
 mod borrow;
+mod imap;
 mod pool;
 mod task;
 mod thread_pool;
@@ -12,8 +13,9 @@ mod thread_pool;
 pub use blocking::spawn_blocking;
 #[cfg(feature = "monkey")]
 pub(crate) use borrow::borrow_blocking;
+pub use imap::{Imap, ImapUnordered};
 pub use pool::WhenFull;
 pub use task::{AsyncResult, RanOn, SubmitError, TaskError};
-pub use thread_pool::{Imap, ImapUnordered, NotClosed, ThreadPool, ThreadPoolBuilder};
+pub use thread_pool::{NotClosed, ThreadPool, ThreadPoolBuilder};
 
 use crate::sys::thread::id as kernel_thread;

@@ -3,12 +3,11 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::imap::{Imap, ImapUnordered};
 use super::pool::{Config, Core, WhenFull};
 use super::task::{AsyncResult, Shared, SubmitError, TaskError};
-use crate::channel::{self, Receiver, Sender};
 
 /// Sets up a [`ThreadPool`].
 ///
@@ -93,7 +92,7 @@ impl ThreadPoolBuilder {
 /// pool.join()?;
 /// # Ok::<(), ropewalk::thread::NotClosed>(())
 /// ```
-pub struct ThreadPool(Arc<Core>);
+pub struct ThreadPool(pub(super) Arc<Core>);
 
 /// A pool was joined before it was closed: the join might never end.
 ///
@@ -227,7 +226,7 @@ impl ThreadPool {
         F: Fn(I::Item) -> T + Send + Sync + 'static,
         T: Send + 'static,
     {
-        Imap { pool: self, f: Arc::new(f), items: items.into_iter(), window: VecDeque::new() }
+        Imap::new(self, f, items.into_iter())
     }
 
     /// As [`imap`](Self::imap), but gives values as they are done.
@@ -245,12 +244,11 @@ impl ThreadPool {
         F: Fn(I::Item) -> T + Send + Sync + 'static,
         T: Send + 'static,
     {
-        let results = channel::unbounded();
-        ImapUnordered { pool: self, f: Arc::new(f), items: items.into_iter(), running: 0, results }
+        ImapUnordered::new(self, f, items.into_iter())
     }
 
     /// Twice the threads: each has a task while the next one waits.
-    fn window(&self) -> usize {
+    pub(super) fn window(&self) -> usize {
         self.0.config.threads.saturating_mul(2)
     }
 
@@ -308,95 +306,5 @@ impl fmt::Debug for ThreadPool {
             .field("threads", &self.threads())
             .field("waiting", &self.waiting())
             .finish()
-    }
-}
-
-/// Values in the order of the items; see [`ThreadPool::imap`].
-pub struct Imap<'a, I, T, F> {
-    pool: &'a ThreadPool,
-    f: Arc<F>,
-    items: I,
-    window: VecDeque<Result<AsyncResult<T>, SubmitError>>,
-}
-
-impl<I, T, F> Iterator for Imap<'_, I, T, F>
-where
-    I: Iterator,
-    I::Item: Send + 'static,
-    F: Fn(I::Item) -> T + Send + Sync + 'static,
-    T: Send + 'static,
-{
-    type Item = Result<T, TaskError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.window.len() < self.pool.window() {
-            let Some(item) = self.items.next() else { break };
-            let f = Arc::clone(&self.f);
-            self.window.push_back(self.pool.apply_async(move || f(item)));
-        }
-        Some(self.window.pop_front()?.map_err(TaskError::from).and_then(AsyncResult::get))
-    }
-}
-
-impl<I, T, F> fmt::Debug for Imap<'_, I, T, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Imap").field("pool", &self.pool.name()).finish_non_exhaustive()
-    }
-}
-
-type Ends<V> = (Sender<V>, Receiver<V>);
-
-/// Values as they are done; see [`ThreadPool::imap_unordered`].
-pub struct ImapUnordered<'a, I, T, F> {
-    pool: &'a ThreadPool,
-    f: Arc<F>,
-    items: I,
-    running: usize,
-    results: Ends<Result<T, TaskError>>,
-}
-
-impl<I, T, F> Iterator for ImapUnordered<'_, I, T, F>
-where
-    I: Iterator,
-    I::Item: Send + 'static,
-    F: Fn(I::Item) -> T + Send + Sync + 'static,
-    T: Send + 'static,
-{
-    type Item = Result<T, TaskError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.running < self.pool.window() {
-            let Some(item) = self.items.next() else { break };
-            let (f, sender) = (Arc::clone(&self.f), self.results.0.clone());
-            let name = Arc::clone(&self.pool.0.config.name);
-            self.running += 1;
-            let submitted = self.pool.0.submit(Box::new(move |ran_on| {
-                let result = match ran_on {
-                    Some(_) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f(item)))
-                        .map_err(TaskError::Panicked),
-                    None => Err(TaskError::Terminated { pool: name }),
-                };
-                // The iterator may be gone; then nobody wants it.
-                let _ = sender.send(result);
-            }));
-            if let Err(error) = submitted {
-                self.running -= 1;
-                return Some(Err(error.into()));
-            }
-        }
-        if self.running == 0 {
-            return None;
-        }
-        self.running -= 1;
-        let (core, results) = (&self.pool.0, &self.results.1);
-        // A thread of the pool runs tasks instead of waiting for itself.
-        while core.is_own_thread() && results.is_empty() && core.run_one() {}
-        results.recv().ok()
-    }
-}
-
-impl<I, T, F> fmt::Debug for ImapUnordered<'_, I, T, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ImapUnordered").field("running", &self.running).finish_non_exhaustive()
     }
 }
