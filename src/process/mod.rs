@@ -8,7 +8,7 @@
 //! Reading order: `io::passing` (descriptors beside bytes), `codec`, `channel` (whole messages), `program`
 //! (code as a number), `call`; then a start: `start` and `request` (the parent), `divert` and `serve` (the
 //! child), `keeper` (the thread they hang on); then `handle`, `builder`, `pipe` and `pool`. What processes
-//! share: `shm`, then `queue` and `sync`.
+//! share: `shm`, then `queue` and `sync`; and `wait` for the first of them all.
 
 mod builder;
 mod call;
@@ -30,6 +30,7 @@ mod start;
 mod sync;
 #[cfg(test)]
 mod testing;
+mod wait;
 
 pub use builder::{Builder, Resource, StartMethod, Stdio};
 pub use codec::{DecodeError, EncodeError};
@@ -45,3 +46,4 @@ pub use queue::Queue;
 pub use registry::{ChildInfo, Current, children, current};
 pub use start::prepare;
 pub use sync::{Barrier, Condvar, Event, Mutex, MutexGuard, OwnerDied, Permit, Semaphore, TryLockError};
+pub use wait::{Case, wait_any, wait_any_deadline, wait_any_timeout};

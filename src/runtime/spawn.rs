@@ -279,6 +279,17 @@ impl<T> JoinHandle<T> {
         join::is_done(self.task())
     }
 
+    /// Waits for the coroutine to end, and leaves its result to [`join`](Self::join). A cancellation point.
+    ///
+    /// # Panics
+    /// If a coroutine waits for itself.
+    pub(crate) fn wait_finished(&mut self) {
+        self.refuse_self();
+        if join::wait(self.task(), None) == Outcome::Cancelled {
+            raise_cancelled();
+        }
+    }
+
     /// Asks the coroutine to end. Never blocks.
     ///
     /// It unwinds at its next wait, or at once if it waits now; its destructors run. One that has not

@@ -161,18 +161,29 @@ impl Body {
     /// Gives up the record at the head, for the member in `slot`. By the holder of the getters' lock.
     #[inline]
     pub(super) fn advance_head(&self, slot: usize, head: Cursor, units: u64) {
+        self.advance_until(slot, head, units, usize::MAX);
+    }
+
+    /// As [`advance_head`](Self::advance_head), up to that many stores: what a getter leaves that is killed there.
+    #[inline(always)]
+    fn advance_until(&self, slot: usize, head: Cursor, units: u64, most: usize) {
         let getters = &self.getters;
         let tally = &self.tallies[slot].taken;
         // Relaxed: only holders of the lock write it.
         let taken = tally.load(Ordering::Relaxed);
-        // Release throughout: a death leaves these stores done up to one of them, in this order.
-        getters.journal_head.store(head.0, Ordering::Release);
-        getters.journal_taken.store(taken, Ordering::Release);
-        getters.journal_slot.store(slot as u64 + 1, Ordering::Release);
-        // Release pairs with the Acquire in `head`. THE store that gets the message (Q2).
-        getters.head.head.store(head.after(units).0, Ordering::Release);
-        tally.store(taken.wrapping_add(1), Ordering::Release);
-        getters.journal_slot.store(0, Ordering::Release);
+        let stores = [
+            (&getters.journal_head, head.0),
+            (&getters.journal_taken, taken),
+            (&getters.journal_slot, slot as u64 + 1),
+            // THE store that gets the message (Q2). Its Release pairs with the Acquire in `head`.
+            (&getters.head.head, head.after(units).0),
+            (tally, taken.wrapping_add(1)),
+            (&getters.journal_slot, 0),
+        ];
+        for (place, value) in stores.into_iter().take(most) {
+            // Release throughout: a death leaves these stores done up to one of them, in this order.
+            place.store(value, Ordering::Release);
+        }
     }
 
     /// Finishes what a killed holder of the getters' lock has begun. By the one who has inherited the lock.
@@ -226,5 +237,74 @@ impl Body {
         let left = self.total().wrapping_sub(done);
         // More done than put: a task was said to be done twice; see `task_done`.
         if left.cast_signed() < 0 { 0 } else { left }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::handle::Queue;
+    use super::*;
+
+    /// The units of a record of one value below 128.
+    const UNITS: u64 = 2;
+    /// The process that dies: no process of this boot has that name.
+    const DEAD: u64 = 1;
+
+    #[test]
+    fn a_getter_killed_after_any_of_its_stores_has_got_its_message_once_or_not_at_all() {
+        for steps in 0..=6 {
+            // Stores of the repair itself that are done when its process is killed too; then the next repairs.
+            for cut in [None, Some(0), Some(1)] {
+                let queue = Queue::<u8>::bounded(8).unwrap();
+                let body = queue.core.object.body();
+                let slot = queue.core.object.slot();
+                (1..=4).for_each(|n| queue.put(n).unwrap());
+                // An earlier journal, which must not be taken for this one.
+                assert_eq!(queue.get(), Ok(1));
+                assert_eq!(body.getters.lock.attempt(DEAD), crate::base::robust_word::Attempt::Taken);
+                body.advance_until(slot, body.head(), UNITS, steps);
+                if let Some(stores) = cut
+                    && stores == 1
+                    && body.getters.journal_slot.load(Ordering::Relaxed) != 0
+                    && steps >= 4
+                {
+                    let taken = body.getters.journal_taken.load(Ordering::Relaxed) + 1;
+                    body.tallies[slot].taken.store(taken, Ordering::Release);
+                }
+                body.orphan(DEAD);
+                let taken_by_the_dead = u64::from(steps >= 4);
+                let left: Vec<u8> = core::iter::from_fn(|| queue.try_get().ok()).collect();
+                assert_eq!(left, (2 + taken_by_the_dead as u8..=4).collect::<Vec<_>>(), "{steps} {cut:?}");
+                assert_eq!(body.tallies[slot].taken.load(Ordering::Relaxed), 4, "{steps} {cut:?}");
+                assert_eq!(body.getters.journal_slot.load(Ordering::Relaxed), 0);
+                assert_eq!((queue.len(), queue.unfinished_tasks()), (0, 4));
+                (0..4).for_each(|_| queue.task_done());
+                assert!(queue.join_timeout(core::time::Duration::ZERO));
+            }
+        }
+    }
+
+    #[test]
+    fn a_putter_killed_after_any_of_its_stores_has_put_its_message_or_not() {
+        for published in [false, true] {
+            let queue = Queue::<u8>::bounded(8).unwrap();
+            let body = queue.core.object.body();
+            queue.put(1).unwrap();
+            assert_eq!(body.putters.lock.attempt(DEAD), crate::base::robust_word::Attempt::Taken);
+            let tail = body.tail();
+            if published {
+                // The bytes of the record that is there already will do; `puts` is not written any more.
+                let again = super::super::record::units(1);
+                // SAFETY: the lock is held in the dead process's name, and the ring has room.
+                unsafe { super::super::record::write(&queue.core.object, tail, 1, &[2]) };
+                body.putters.tail.tail.store(tail.after(again).0, Ordering::Release);
+            }
+            body.orphan(DEAD);
+            queue.put(3).unwrap();
+            let expected: &[u8] = if published { &[1, 2, 3] } else { &[1, 3] };
+            assert_eq!((queue.len(), queue.unfinished_tasks()), (expected.len(), expected.len()));
+            let left: Vec<u8> = core::iter::from_fn(|| queue.try_get().ok()).collect();
+            assert_eq!(left, expected);
+        }
     }
 }

@@ -61,7 +61,7 @@ impl Limit {
 }
 
 #[derive(Debug)]
-pub(super) struct Core {
+pub(in crate::process) struct Core {
     pub(super) object: Arc<Object<Body>>,
     /// Messages; checked once, when the queue was mapped.
     pub(super) capacity: usize,

@@ -104,6 +104,26 @@ impl Core {
         got
     }
 
+    /// Tells whether a get would not wait now; another getter may be quicker.
+    pub(in crate::process) fn is_gettable(&self) -> bool {
+        let body = self.object.body();
+        body.len() > 0 || body.is_closed()
+    }
+
+    /// Waits until a get would not wait, and takes nothing. A cancellation point.
+    pub(in crate::process) fn wait_gettable(&self) {
+        let body = self.object.body();
+        // Dropped in any case: a wake that was meant for a getter goes on to one.
+        let _baton = Baton::new(self.event(FILLED), || body.len() > 0);
+        loop {
+            let key = self.event(FILLED).prepare();
+            if self.is_gettable() {
+                return;
+            }
+            self.object.wait(FILLED, key, None);
+        }
+    }
+
     /// Takes away descriptors that belong to no record, while the queue is empty and nobody can put.
     pub(super) fn drain_wires(&self) {
         if let Some(_held) = self.lock_getters(Limit::Try)

@@ -40,7 +40,7 @@ const RING: usize = 1 << 20;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Queue<T: ?Sized> {
-    pub(super) core: Arc<Core>,
+    pub(in crate::process) core: Arc<Core>,
     marker: PhantomData<fn(&T) -> Box<T>>,
 }
 
