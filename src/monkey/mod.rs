@@ -15,7 +15,7 @@
 //!
 //! Reading order: `gate` (when a call waits like a coroutine), `hook` (what a replaced function looks like),
 //! `symbols` (all of them, and what they counted), `patch`, `self_test`; then `slot` (what is known of a
-//! descriptor), `wait`, and a file for each family of calls.
+//! descriptor), `wait`, and a file for each family of calls. `slipped` is how to find what comes by none of them.
 
 mod accept;
 mod ask;
@@ -41,6 +41,7 @@ mod ready;
 mod real;
 mod self_test;
 mod signal;
+mod slipped;
 mod slot;
 mod status;
 mod stream;
@@ -53,4 +54,5 @@ mod wait;
 
 pub use patch::{Patch, PatchError, patch, patch_all};
 pub use self_test::{SelfTest, self_test};
+pub use slipped::{Slipped, report_blocking, slipped};
 pub use status::{SymbolStatus, status};

@@ -92,7 +92,7 @@ impl RuntimeBuilder {
 
     /// Sets the signal by which the monitor asks a worker's thread what it runs; default `SIGURG`.
     ///
-    /// It is sent once for each coroutine that is reported, and to that thread only. Its handler looks, and
+    /// It is sent once for each report, and to that thread only. Its handler looks, and
     /// changes nothing; but system calls that no signal handler can restart (`poll`, `nanosleep`, and those
     /// of sockets with a timeout) then return `EINTR`. Whoever handles the same signal gets all those that
     /// were not asked for. `None`: never; reports then name the worker, but not the coroutine.

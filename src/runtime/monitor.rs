@@ -4,6 +4,7 @@
 //! |---|---|
 //! | one turn lasts longer than a tick | lets other workers take its lone fresh coroutine |
 //! | one turn lasts longer than the threshold | reports the coroutine and where it is (`sample`), once a turn |
+//! | one turn is blocked in one system call for a tick | reports it, if that is asked for (`slipped`) |
 //! | all workers held up by their turns, and fresh work waits | starts a spare worker |
 //! | a worker has something to say in the middle of a wait | logs it |
 //! | nothing runs for a while | sleeps until a worker wakes up: an idle runtime costs nothing |
@@ -32,6 +33,7 @@ use std::time::Instant;
 
 use super::builder;
 use super::core::Core;
+use super::slipped::Looks;
 use super::worker::Worker;
 use crate::base::lock::Lock;
 use crate::coroutine::unwind;
@@ -110,6 +112,13 @@ struct Turn {
     /// How many the worker had spawned at the last look.
     spawned: u64,
     reported: bool,
+    looks: Looks,
+}
+
+impl Turn {
+    fn new(tick: u64, since: Instant, spawned: u64) -> Self {
+        Self { tick, since, spawned, reported: false, looks: Looks::default() }
+    }
 }
 
 fn watch(core: &Arc<Core>) {
@@ -120,19 +129,19 @@ fn watch(core: &Arc<Core>) {
         core.monitor.log_notes();
         let now = Instant::now();
         let (mut moved, mut stuck, mut held) = (false, 0, 0);
-        let mut long = Vec::new();
+        let (mut long, mut slipped) = (Vec::new(), Vec::new());
         let workers = core.workers();
         for (index, worker) in workers.iter().enumerate() {
             let (tick, spawned) = (worker.counters.switches.get(), worker.counters.spawned.get());
             if index == turns.len() {
-                turns.push(Turn { tick, since: now, spawned, reported: false });
+                turns.push(Turn::new(tick, now, spawned));
             }
             let turn = &mut turns[index];
             // Relaxed: only compared with null.
             let busy = !worker.running.load(Ordering::Relaxed).is_null();
             if tick != turn.tick || !busy {
                 moved |= tick != turn.tick;
-                *turn = Turn { tick, since: now, spawned, reported: false };
+                *turn = Turn::new(tick, now, spawned);
                 worker.stuck.store(false, Ordering::Relaxed);
                 continue;
             }
@@ -145,6 +154,11 @@ fn watch(core: &Arc<Core>) {
             held += usize::from(lasts >= if floods { FLOODS } else { HELD });
             stuck += 1;
             worker.stuck.store(true, Ordering::Relaxed);
+            if let Some((call, blocked)) = turn.looks.again(worker, tick, now) {
+                // One signal will do.
+                turn.reported = true;
+                slipped.push((worker, tick, call.number, blocked));
+            }
             if !turn.reported
                 && log::log_enabled!(log::Level::Warn)
                 && core.monitor.threshold.is_some_and(|threshold| lasts >= threshold)
@@ -162,6 +176,9 @@ fn watch(core: &Arc<Core>) {
             }
         }
         // Last, because a backtrace takes its time; a turn that has ended meanwhile is not reported.
+        for (worker, tick, number, blocked) in slipped {
+            unwind::report(|| super::report::slipped(core, worker, tick, number, blocked));
+        }
         for (worker, tick, lasts) in long {
             unwind::report(|| super::report::long_turn(core, worker, tick, lasts));
         }

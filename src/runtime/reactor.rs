@@ -8,7 +8,7 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use slab::Slab;
@@ -16,6 +16,7 @@ use slab::Slab;
 use super::park::Claimed;
 use super::source::{Readiness, Source};
 use crate::base::lock::Lock;
+use crate::sys::blocked::Call;
 use crate::sys::epoll::{self, Event};
 
 /// Key of the eventfd that wakes the poller.
@@ -38,7 +39,7 @@ pub(crate) struct Reactor {
 impl Reactor {
     pub(crate) fn new() -> io::Result<Arc<Self>> {
         let (epoll, eventfd) = (epoll::create()?, epoll::eventfd()?);
-        epoll::add(&epoll, std::os::fd::AsRawFd::as_raw_fd(&eventfd), libc::EPOLLIN, NOTIFY)?;
+        epoll::add(&epoll, eventfd.as_raw_fd(), libc::EPOLLIN, NOTIFY)?;
         Ok(Arc::new(Self {
             epoll,
             eventfd,
@@ -73,6 +74,13 @@ impl Reactor {
             }
         }
         Ok(())
+    }
+
+    /// Tells whether a call that waits is the one of `poll`.
+    pub(super) fn is_polled_by(&self, call: &Call) -> bool {
+        // `wait` and `wait_millis` of `sys::epoll` use these two.
+        matches!(call.number, libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2)
+            && u64::try_from(self.epoll.as_raw_fd()).is_ok_and(|fd| fd == call.args[0])
     }
 
     /// Makes `poll` return, now or the next time. From any thread; one kernel call.

@@ -1,40 +1,67 @@
-//! The monitor's report of a long turn.
+//! The monitor's reports of a turn that lasts.
 #![forbid(unsafe_code)]
 
 use core::time::Duration;
 
 use super::core::Core;
-use super::sample::{self, NoSample, Sample};
+use super::sample::{self, NoSample};
+use super::slipped;
 use super::worker::Worker;
+use crate::sys::blocked;
 
 /// Says which coroutine keeps a worker, and where it is. The turn is told by its `tick`.
 pub(crate) fn long_turn(core: &Core, worker: &Worker, tick: u64, lasts: Duration) {
-    let place = format!("worker {} of runtime '{}'", worker.index, core.name);
-    let what = format!("for {} ms without a wait or a yield", lasts.as_millis());
-    let Some(signal) = core.monitor.signal else {
-        log::warn!("{place} has run one coroutine {what}");
-        return;
-    };
-    match sample::take(worker, tick, signal) {
-        Ok(sample) => {
-            let who = name(&sample);
-            match super::backtrace::render(sample) {
-                Some(frames) => log::warn!("{place} has run {who} {what}; it is here:\n{frames}"),
-                None => log::warn!("{place} has run {who} {what}"),
-            }
-        }
-        Err(NoSample::Over) => log::warn!("{place} has run one coroutine {what}; it has just ended"),
-        Err(NoSample::NoAnswer) => {
-            log::warn!("{place} has run one coroutine {what}; its thread does not answer to signal {signal}");
-        }
-        Err(NoSample::Kernel(error)) => {
-            log::warn!(
-                "{place} has run one coroutine {what}; it cannot be asked by signal {signal}: {error}"
-            );
-        }
-    }
+    let Seen { who, frames, .. } = Seen::of(core, worker, tick);
+    log::warn!(
+        "worker {} of runtime '{}' has run {who} for {} ms without a wait or a yield{frames}",
+        worker.index,
+        core.name,
+        lasts.as_millis()
+    );
 }
 
-fn name(sample: &Sample) -> String {
-    format!("coroutine '{}' (#{})", sample.name.as_deref().unwrap_or("unnamed"), sample.id)
+/// Counts and says which coroutine is blocked in a system call. The turn is told by its `tick`.
+pub(crate) fn slipped(core: &Core, worker: &Worker, tick: u64, number: libc::c_long, lasts: Duration) {
+    let Seen { name, who, frames } = Seen::of(core, worker, tick);
+    // First, because a logger may panic.
+    slipped::count(number, name);
+    log::warn!(
+        "{who} blocks worker {} of runtime '{}' in system call {number} ({}) for at least {} ms, past the \
+         hooks{frames}",
+        worker.index,
+        core.name,
+        blocked::name(number).unwrap_or("unnamed"),
+        lasts.as_millis()
+    );
+}
+
+/// What is known of the coroutine of a turn.
+struct Seen {
+    name: Option<String>,
+    who: String,
+    /// Where it is, or why that is not known.
+    frames: String,
+}
+
+impl Seen {
+    fn of(core: &Core, worker: &Worker, tick: u64) -> Self {
+        let nobody = |frames: String| Self { name: None, who: "one coroutine".to_owned(), frames };
+        let Some(signal) = core.monitor.signal else {
+            return nobody(String::new());
+        };
+        match sample::take(worker, tick, signal) {
+            Ok(mut sample) => {
+                let name = sample.name.take();
+                let who = format!("coroutine '{}' (#{})", name.as_deref().unwrap_or("unnamed"), sample.id);
+                let frames = super::backtrace::render(sample);
+                let frames = frames.map_or_else(String::new, |frames| format!("; it is here:\n{frames}"));
+                Self { name, who, frames }
+            }
+            Err(NoSample::Over) => nobody("; it has just ended".to_owned()),
+            Err(NoSample::NoAnswer) => nobody(format!("; its thread does not answer to signal {signal}")),
+            Err(NoSample::Kernel(error)) => {
+                nobody(format!("; it cannot be asked by signal {signal}: {error}"))
+            }
+        }
+    }
 }

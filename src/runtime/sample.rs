@@ -23,7 +23,8 @@
 //!
 //! Interrupted system calls are restarted (`SA_RESTART`). Some never are (`poll`, `epoll_wait`,
 //! `nanosleep`, `select`, `msgrcv`, those with a socket timeout) and return `EINTR`, as they do for any
-//! signal: that can happen once in each turn that is reported, and never in others.
+//! signal: that can happen once in each turn that is reported, and never in others. With `slipped` turned on a
+//! turn may be reported twice: it has computed for long, and then it is blocked.
 //!
 //! A signal that others use is left to them: what was asked by no monitor goes to the handler before.
 

@@ -1,5 +1,7 @@
 //! One function for each system call: typed arguments, `io::Result`, no loops, no policy.
 
+#[cfg(not(loom))]
+pub(crate) mod blocked;
 pub(crate) mod epoll;
 pub(crate) mod futex;
 pub(crate) mod image;
