@@ -24,7 +24,7 @@ use crate::sys::blocked;
 ///   from disk); threads other than workers, such as those of `spawn_blocking`, which may block.
 /// * A loop that makes the same call over and over, from the same place, looks like one call.
 /// * Asking for the name and the frames takes a signal
-///   ([`monitor_signal`](crate::RuntimeBuilder::monitor_signal)): the reported call, if it is one that is never
+///   ([`monitor_signal`](crate::runtime::RuntimeBuilder::monitor_signal)): the reported call, if it is one that is never
 ///   restarted (`poll`, `nanosleep`), then returns `EINTR`. Without a signal the report names the worker only.
 ///
 /// # Errors
