@@ -24,8 +24,9 @@ use crate::sys::blocked;
 ///   from disk); threads other than workers, such as those of `spawn_blocking`, which may block.
 /// * A loop that makes the same call over and over, from the same place, looks like one call.
 /// * Asking for the name and the frames takes a signal
-///   ([`monitor_signal`](crate::runtime::RuntimeBuilder::monitor_signal)): the reported call, if it is one that is never
-///   restarted (`poll`, `nanosleep`), then returns `EINTR`. Without a signal the report names the worker only.
+///   ([`monitor_signal`](crate::runtime::RuntimeBuilder::monitor_signal)): the reported call, if it is one that
+///   is never restarted (`poll`, `nanosleep`), then returns `EINTR`. Without a signal the report names the
+///   worker only.
 ///
 /// # Errors
 /// What the kernel says when `/proc/self/task/…/syscall` cannot be read: `/proc` is not mounted, the process is
