@@ -204,6 +204,36 @@ fn without_descriptors_a_start_is_an_error_and_a_pool_waits_for_better_times() {
 }
 
 #[test]
+fn without_descriptors_a_result_that_needs_one_fails_its_task_only() {
+    let work = |()| {
+        let pool = Pool::new(1).unwrap();
+        let large = |len: usize| vec![7u8; len];
+        assert_eq!(pool.apply(large, 100_000).unwrap().len(), 100_000);
+        let mut taken = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            taken.push(file);
+        }
+        let lost = pool.apply_async(large, 100_000).unwrap();
+        assert!(lost.wait_timeout(Duration::from_secs(5)), "the task waits for ever");
+        let error = lost.get().unwrap_err();
+        assert!(error.to_string().contains("ulimit"), "{error}");
+        assert_eq!(pool.apply(large, 10).unwrap().len(), 10);
+        let unsent = pool.apply_async(|bytes: Vec<u8>| bytes.len(), vec![1; 100_000]).unwrap();
+        assert!(unsent.wait_timeout(Duration::from_secs(5)), "the arguments are waited for for ever");
+        assert!(matches!(unsent.get(), Err(TaskError::Transfer(_))));
+        assert_eq!(pool.apply(large, 10).unwrap().len(), 10);
+        drop(taken);
+        assert_eq!(pool.apply(large, 100_000).unwrap().len(), 100_000);
+        pool.close();
+        pool.join().unwrap();
+    };
+    watched(move || {
+        let child = Process::builder().limit(Resource::OpenFiles, 60).spawn(work, ()).unwrap();
+        child.join().unwrap();
+    });
+}
+
+#[test]
 fn without_memory_a_child_ends_and_its_parent_is_told() {
     watched(|| {
         let eat = |()| std::hint::black_box(vec![1u8; 4 << 30]).len();

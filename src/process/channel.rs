@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! small:  [0][bytes …]          and the descriptors
-//! large:  [1][length, 8 bytes]  the descriptors, and last a memfd that holds the bytes
+//! large:  [1][length, 8 bytes][the first bytes]  the descriptors, and last a memfd that holds all the bytes
 //! ```
 //!
 //! A message is sent by one system call, whole or not at all. So a sender that is killed leaves no half
@@ -24,6 +24,8 @@ use crate::sys::{memory, message};
 const INLINE: usize = 64 * 1024;
 const SMALL: u8 = 0;
 const LARGE: u8 = 1;
+/// First bytes of a large message that travel twice: what is lost can be told from them.
+const FIRST: usize = 16;
 /// The most handles that one message carries: one place is for a memfd.
 const MOST_HANDLES: usize = message::MOST_FDS - 1;
 
@@ -77,6 +79,7 @@ impl Channel {
         memory.write_all_at(bytes, 0)?;
         let mut head = vec![LARGE];
         head.extend((bytes.len() as u64).to_le_bytes());
+        head.extend(&bytes[..FIRST]);
         let mut all = fds.to_vec();
         all.push(memory.as_fd());
         self.send_parts([&head, &[]], &all, deadline)
@@ -95,8 +98,13 @@ impl Channel {
     ///
     /// Asks the kernel, whatever the reactor knows: what was sent before this call is found.
     pub(crate) fn try_recv(&self) -> io::Result<Option<Message>> {
+        self.try_recv_or_lost()?.transpose().map_err(|lost| lost.error)
+    }
+
+    /// As [`try_recv`](Self::try_recv), and tells what is known of a message that could not be received whole.
+    pub(crate) fn try_recv_or_lost(&self) -> io::Result<Option<Result<Message, Lost>>> {
         match receive(self.socket.as_fd()) {
-            Ok(raw) => unpack(raw).map(Some),
+            Ok(raw) => Ok(Some(unpack(raw))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
@@ -105,12 +113,26 @@ impl Channel {
     /// Receives a message; waits for one. `None` if the deadline came first; `UnexpectedEof` if no other
     /// will come. A cancellation point.
     pub(crate) fn recv(&self, deadline: Option<Instant>) -> io::Result<Option<Message>> {
-        self.socket.run(Direction::Read, deadline, receive)?.map(unpack).transpose()
+        let raw = self.socket.run(Direction::Read, deadline, receive)?;
+        raw.map(unpack).transpose().map_err(|lost| lost.error)
     }
 }
 
+/// A message that has come, and is gone: this process has no room for its descriptors, or its memory.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    /// Its first bytes; 16, if it has as many.
+    pub(crate) first: Vec<u8>,
+    pub(crate) error: io::Error,
+}
+
 /// A message as it came: its first byte, and the rest.
-type Raw = (u8, Vec<u8>, Vec<OwnedFd>);
+struct Raw {
+    kind: u8,
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+    fds_missing: bool,
+}
 
 /// Takes one message from the socket.
 fn receive(socket: BorrowedFd<'_>) -> io::Result<Raw> {
@@ -123,38 +145,53 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<Raw> {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => message::receive(socket, buffer)?,
             received => received?,
         };
-        if received.fds_missing {
-            return broken(
-                "handles that came with a message are lost: this process has as many descriptors as it may; \
-                 raise its limit (ulimit -n)",
-            );
-        }
         match &buffer[..received.len] {
             [] => Err(io::ErrorKind::UnexpectedEof.into()),
             _ if received.cut => broken("a message is longer than any that ropewalk sends"),
-            [kind, bytes @ ..] => Ok((*kind, bytes.to_vec(), received.fds)),
+            [kind, bytes @ ..] => Ok(Raw {
+                kind: *kind,
+                bytes: bytes.to_vec(),
+                fds: received.fds,
+                fds_missing: received.fds_missing,
+            }),
         }
     })
 }
 
 /// The message proper.
-fn unpack((kind, bytes, mut fds): Raw) -> io::Result<Message> {
+fn unpack(raw: Raw) -> Result<Message, Lost> {
+    let Raw { kind, mut bytes, mut fds, fds_missing } = raw;
+    let missing = || {
+        io::Error::other(
+            "handles that came with a message are lost: this process has as many descriptors as it may; \
+             raise its limit (ulimit -n)",
+        )
+    };
     let broken = || io::Error::new(io::ErrorKind::InvalidData, "a message is not one of ropewalk's");
-    match kind {
-        SMALL => Ok((bytes, fds)),
-        LARGE => {
-            let len: [u8; 8] = bytes.try_into().map_err(|_| broken())?;
-            let len = usize::try_from(u64::from_le_bytes(len)).map_err(|_| broken())?;
-            let memory = File::from(fds.pop().ok_or_else(broken)?);
-            if memory.metadata()?.len() < len as u64 {
-                return Err(broken());
-            }
-            let mut large = vec![0; len];
-            memory.read_exact_at(&mut large, 0)?;
-            Ok((large, fds))
+    match (kind, bytes.split_first_chunk()) {
+        (SMALL, _) if fds_missing => {
+            bytes.truncate(FIRST);
+            Err(Lost { first: bytes, error: missing() })
         }
-        _ => Err(broken()),
+        (SMALL, _) => Ok((bytes, fds)),
+        (LARGE, Some((len, first))) => {
+            let memory = if fds_missing { Err(missing()) } else { fds.pop().ok_or_else(broken) };
+            let whole = memory.and_then(|memory| read_large(File::from(memory), u64::from_le_bytes(*len)));
+            whole.map(|whole| (whole, fds)).map_err(|error| Lost { first: first.to_vec(), error })
+        }
+        _ => Err(Lost { first: Vec::new(), error: broken() }),
     }
+}
+
+/// The bytes of a large message.
+fn read_large(memory: File, len: u64) -> io::Result<Vec<u8>> {
+    let broken = || io::Error::new(io::ErrorKind::InvalidData, "a message is shorter than it says");
+    if memory.metadata()?.len() < len {
+        return Err(broken());
+    }
+    let mut large = vec![0; usize::try_from(len).map_err(|_| broken())?];
+    memory.read_exact_at(&mut large, 0)?;
+    Ok(large)
 }
 
 #[cfg(test)]

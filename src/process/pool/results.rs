@@ -21,6 +21,7 @@ use super::task::{Finished, RanOn, TaskError};
 use super::worker;
 use crate::io::pollable::Direction;
 use crate::process::call;
+use crate::process::channel::Lost;
 use crate::runtime::park::Shield;
 use crate::sync::Event;
 use crate::sys::epoll;
@@ -57,7 +58,7 @@ impl Core {
         let ran_on = RanOn { worker, pid };
         let mut messages = Vec::new();
         while messages.len() < BATCH {
-            match channel.try_recv() {
+            match channel.try_recv_or_lost() {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => break,
                 Err(error) => {
@@ -72,7 +73,19 @@ impl Core {
         }
         let count = messages.len();
         let mut state = self.state();
-        for (mut bytes, fds) in messages {
+        for message in messages {
+            let (mut bytes, fds) = match message {
+                Ok(whole) => whole,
+                Err(Lost { first, error }) => {
+                    log::error!("pool '{}': worker {worker} (pid {pid}): {error}", self.config.name);
+                    if let Some((worker::RESULT, id, _)) = worker::parts(&first)
+                        && let Some(end) = self.retire(&mut state, id)
+                    {
+                        ends.push((end, not_across(&error, Some(ran_on))));
+                    }
+                    continue;
+                }
+            };
             let Some((kind, id, rest)) = worker::parts(&bytes) else { continue };
             match kind {
                 worker::RESULT => {
@@ -83,10 +96,17 @@ impl Core {
                     }
                 }
                 worker::ASK => {
-                    if let Some(task) = state.tasks.get(&id) {
+                    // It has one question at a time, so there is room.
+                    let refused = state.tasks.get(&id).and_then(|task| {
                         let borrowed: Vec<_> = task.fds.iter().map(AsFd::as_fd).collect();
-                        // It has one question at a time, so there is room. Its death is told elsewhere.
-                        let _ = channel.send(&task.arguments, &borrowed, None);
+                        channel.send(&task.arguments, &borrowed, None).err()
+                    });
+                    // A death is told elsewhere.
+                    if let Some(error) = refused.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+                        let _ = channel.send(worker::REFUSED, &[], None);
+                        if let Some(end) = self.retire(&mut state, id) {
+                            ends.push((end, not_across(&error, None)));
+                        }
                     }
                 }
                 worker::READY => {
@@ -159,6 +179,10 @@ impl Core {
             Some(deadline) => done.wait_deadline(deadline),
         }
     }
+}
+
+fn not_across(error: &io::Error, ran_on: Option<RanOn>) -> Finished {
+    Finished { result: Err(TaskError::Transfer(error.to_string())), ran_on }
 }
 
 fn describe_failure(reply: &[u8]) -> String {

@@ -45,6 +45,8 @@ pub enum TaskError {
     Encode(String),
     /// What came is not the value.
     Decode(DecodeError),
+    /// Arguments or result did not get across: descriptors or memory ran out on the way; says why.
+    Transfer(String),
     /// The pool was terminated first.
     Terminated {
         /// The name of the pool.
@@ -78,6 +80,7 @@ impl fmt::Display for TaskError {
             Self::Arguments(error) => write!(f, "the worker did not get the arguments: {error}"),
             Self::Encode(text) => write!(f, "the task could not send its result: {text}"),
             Self::Decode(error) => error.fmt(f),
+            Self::Transfer(text) => write!(f, "arguments or result of the task did not get across: {text}"),
             Self::Terminated { pool } => write!(f, "pool '{pool}' was terminated before the task was done"),
             Self::Broken { pool, cause } => broken(f, pool, cause),
             Self::Refused(error) => error.fmt(f),

@@ -20,6 +20,9 @@ pub(super) const READY: u8 = 2;
 /// The initialiser has failed; its reply follows.
 pub(super) const FAILED: u8 = 3;
 
+/// In the place of arguments that cannot be sent. Those that are asked for are longer, or have descriptors.
+pub(super) const REFUSED: &[u8] = &[];
+
 /// What a worker is started with.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Setup {
@@ -79,6 +82,10 @@ pub(super) fn work(setup: Setup) {
         };
         let reply = match task.len {
             ASKED => match ask(&channel, task.id) {
+                Some((arguments, fds)) if arguments == REFUSED && fds.is_empty() => {
+                    board.done(setup.worker, task.id);
+                    continue;
+                }
                 Some((arguments, fds)) => task.call.make(&arguments, fds),
                 // The parent has gone, or has no use for the task any more.
                 None => return,
