@@ -19,7 +19,7 @@ mod listener;
 pub(crate) mod lock;
 pub(crate) mod object;
 pub(crate) mod pod;
-mod region;
+pub(crate) mod region;
 pub(crate) mod travel;
 mod value;
 mod watch;

@@ -14,6 +14,7 @@
 //! There is no name and no tracker: the memory is gone with its last user, in whatever way that ends.
 //! The descriptor is not given out: with it, safe code could write to the memory through the file.
 
+use core::ffi::CStr;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::io;
@@ -55,6 +56,15 @@ fn whole_pages(len: usize) -> io::Result<usize> {
     len.checked_next_multiple_of(shared::page_len()).ok_or_else(|| io::ErrorKind::FileTooLarge.into())
 }
 
+/// A file in memory without a name, of zeros: whole from the beginning, and never shorter (R1).
+pub(crate) fn sealed_file(name: &CStr, len: usize) -> io::Result<OwnedFd> {
+    let file = shared::memfd(name)?;
+    shared::set_len(file.as_fd(), len)?;
+    shared::allocate(file.as_fd(), len)?;
+    shared::seal_len(file.as_fd())?;
+    Ok(file)
+}
+
 impl Region {
     /// Makes a region of at least `len` zero bytes; the length is rounded up to whole pages.
     ///
@@ -68,11 +78,8 @@ impl Region {
 
     /// Makes a region of `head` bytes, followed by a ring that is mapped twice. Both are whole pages.
     pub(crate) fn with_ring(head: usize, ring: usize) -> io::Result<Self> {
-        let file = shared::memfd(c"ropewalk")?;
         let len = head.checked_add(ring).ok_or(io::ErrorKind::FileTooLarge)?;
-        shared::set_len(file.as_fd(), len)?;
-        shared::allocate(file.as_fd(), len)?;
-        shared::seal_len(file.as_fd())?;
+        let file = sealed_file(c"ropewalk", len)?;
         Self::map(file, head, ring)
     }
 
@@ -245,6 +252,9 @@ mod tests {
         let region = Region::new(10).unwrap();
         assert_eq!(region.len(), shared::page_len());
         assert!(shared::set_len(region.file(), 0).is_err(), "it could be shrunk");
+        let file = std::fs::File::from(region.file().try_clone_to_owned().unwrap());
+        let blocks = std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap());
+        assert!(blocks * 512 >= region.len() as u64, "its memory is not there yet");
         let (pipe, _other) = io::pipe().unwrap();
         assert!(Region::from_file(pipe.into(), 0).is_err());
         let open = shared::memfd(c"open").unwrap();

@@ -113,13 +113,6 @@ pub(crate) fn anonymous_file(name: &CStr) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Sets the length of such a file; what is new in it reads as zeros.
-pub(crate) fn set_len(file: BorrowedFd<'_>, len: usize) -> io::Result<()> {
-    let len = libc::off_t::try_from(len).map_err(io::Error::other)?;
-    // SAFETY: takes numbers only.
-    check(unsafe { libc::ftruncate(file.as_raw_fd(), len) })
-}
-
 /// Maps the first `len` bytes of a file, shared with everybody who does so.
 pub(crate) fn map_shared(file: BorrowedFd<'_>, len: usize) -> io::Result<*mut u8> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;

@@ -36,6 +36,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::process::call::Call;
+use crate::shm::region;
 use crate::sys::{futex, memory};
 
 const SLOTS: u64 = 256;
@@ -120,8 +121,7 @@ pub(super) fn now() -> u64 {
 impl Board {
     /// Makes the memory, for the parent.
     pub(super) fn new(workers: usize) -> io::Result<Self> {
-        let file = memory::anonymous_file(c"ropewalk-pool")?;
-        memory::set_len(file.as_fd(), len(workers))?;
+        let file = region::sealed_file(c"ropewalk-pool", len(workers))?;
         let board = Self::open(file, workers)?;
         for (index, slot) in (0..SLOTS).zip(board.slots()) {
             // Relaxed: no worker exists yet.
@@ -328,6 +328,7 @@ mod tests {
     #[test]
     fn tasks_are_taken_in_order_and_once() {
         let board = Board::new(2).unwrap();
+        assert!(crate::sys::shared::is_sealed(board.file()).unwrap());
         for position in 0..SLOTS {
             assert!(board.put(position, &body(position + 1)));
         }
