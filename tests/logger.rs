@@ -5,12 +5,14 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use common::{runtime, watched};
 use ropewalk::sync::{Event, Mutex};
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// The logger has been called, and is about to wait.
+static CALLS: AtomicBool = AtomicBool::new(false);
 
 struct Waits;
 
@@ -20,7 +22,11 @@ impl log::Log for Waits {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        LINES.lock().push(record.args().to_string());
+        let line = record.args().to_string();
+        if line.contains("waits (") && line.contains("destructor") {
+            CALLS.store(true, Ordering::SeqCst);
+            LINES.lock().push(line);
+        }
     }
 
     fn flush(&self) {}
@@ -51,14 +57,16 @@ fn a_logger_that_waits_disturbs_no_wait() {
             panic!("unwinds");
         });
         let reported = runtime.spawn(|| ());
-        std::thread::sleep(Duration::from_millis(300));
-        drop(lines);
+        while !CALLS.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
         reported.join().unwrap();
+        drop(lines);
         assert!(!came.load(Ordering::SeqCst), "the destructor still waits");
         event.set();
         assert!(unwinds.join().is_err());
         assert!(came.load(Ordering::SeqCst));
         drop(runtime);
-        assert!(LINES.lock().iter().any(|line| line.contains("waits (") && line.contains("destructor")));
+        assert!(!LINES.lock().is_empty());
     });
 }
