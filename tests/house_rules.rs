@@ -65,6 +65,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "monkey/vectors.rs",
     "monkey/stream.rs",
     "monkey/slot.rs",
+    "monkey/loader.rs",
     "monkey/message.rs",
     "monkey/kind.rs",
     "monkey/file.rs",

@@ -31,6 +31,7 @@ mod futex;
 mod gate;
 mod hook;
 mod kind;
+mod loader;
 mod message;
 mod names;
 mod offload;

@@ -7,8 +7,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::patch::group::{CHILDREN, FILES, LOCKS, NAMES, PIPES, SOCKETS, TIME, WAITING};
 use super::{
-    accept, between, child, connect, descriptor, epoll, files, message, names, poll, stream, syscall, thread,
-    time,
+    accept, between, child, connect, descriptor, epoll, files, loader, message, names, poll, stream, syscall,
+    thread, time,
 };
 use crate::runtime::worker_index;
 
@@ -134,6 +134,8 @@ symbols! {
     Splice: "splice", SOCKETS | PIPES, between::splice;
     CopyFileRange: "copy_file_range", FILES, between::copy_file_range;
     Flock: "flock", PIPES | FILES, files::flock;
+    Dlopen: "dlopen", EVERY, loader::dlopen;
+    Dlclose: "dlclose", EVERY, loader::dlclose;
     Socket: "socket", EVERY, descriptor::socket;
     Socketpair: "socketpair", EVERY, descriptor::socketpair;
     Close: "close", EVERY, descriptor::close;
