@@ -352,6 +352,34 @@ fn a_number_reused_behind_our_back_is_noticed() {
 }
 
 #[test]
+fn a_number_that_was_a_socket_and_is_a_pipe_is_read_as_a_pipe() {
+    on_one_worker(|| {
+        let (mut a, b) = UnixStream::pair().unwrap();
+        (&b).write_all(b"1").unwrap();
+        a.read_exact(&mut [0]).unwrap();
+        // What was known of the socket includes that it does not block.
+        a.set_nonblocking(true).unwrap();
+        assert_eq!(a.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let number = std::os::fd::IntoRawFd::into_raw_fd(a);
+        let (reading, mut writing) = std::io::pipe().unwrap();
+        // SAFETY: the number is this test's own; the call closes it, and makes it the pipe's.
+        let made = unsafe { libc::syscall(libc::SYS_dup3, reading.as_raw_fd(), number, 0) };
+        assert_eq!(made, i64::from(number));
+        // SAFETY: just made.
+        let mut reading = unsafe { std::fs::File::from_raw_fd(number) };
+        let writer = spawn(move || {
+            thread::sleep(3 * MS);
+            writing.write_all(b"2").unwrap();
+        });
+        let mut byte = [0];
+        reading.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"2");
+        writer.join().unwrap();
+        assert_eq!(reading.read(&mut byte).unwrap(), 0);
+    });
+}
+
+#[test]
 fn half_close_and_reset_are_seen() {
     on_one_worker(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -13,7 +13,7 @@ use super::gate::is_patched;
 use super::hook::{hook, pass};
 use super::offload::offload;
 use super::patch::group::{FILES, PIPES, SOCKETS};
-use super::slot::{Kind, Known, known};
+use super::slot::{self, Kind, Known, known};
 use super::symbols::Symbol;
 use super::wait::{Attempt, Direction, is_nonblocking};
 use super::{file, vectors};
@@ -157,6 +157,11 @@ impl Way {
             _ => self.attempt_socket(known.fd(), buffers, again),
         };
         let answer = attempt.run(room(buffers), || try_once(buffers, false));
+        if answer == raw(libc::ENOTSOCK) && kind != Kind::Pipe {
+            // Closed, and made anew as something else, by code that does not call libc: all that was known is wrong.
+            slot::retire(known.fd());
+            return self.run(known.fd(), buffers);
+        }
         if answer == raw(libc::EOPNOTSUPP) && kind == Kind::Pipe {
             known.set_kind(Kind::Device);
             return self.on_device(known, buffers);
