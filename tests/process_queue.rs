@@ -226,6 +226,26 @@ mod travels {
     }
 
     #[test]
+    fn a_killed_process_is_no_user_any_more() {
+        watched(|| {
+            let queue = Queue::<u32>::bounded(4).unwrap();
+            let hold = |queue: Queue<u32>| {
+                queue.put(1).unwrap();
+                std::thread::sleep(Duration::from_secs(3600));
+            };
+            let child = Process::spawn(hold, queue.clone()).unwrap();
+            while queue.is_empty() {
+                std::thread::yield_now();
+            }
+            assert_eq!(queue.users().len(), 2);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            // Nobody here has waited for the queue, so nobody has watched its users.
+            assert_eq!(queue.users(), [std::process::id()]);
+        });
+    }
+
+    #[test]
     fn queues_travel_as_arguments_and_feed_several_processes() {
         watched(|| {
             let (work, results) = (Queue::bounded(4).unwrap(), Queue::bounded(100).unwrap());

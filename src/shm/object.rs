@@ -235,12 +235,12 @@ impl<B: Body> Object<B> {
         self.header().members[slot].load(Ordering::Acquire) == 0
     }
 
-    /// The slots that are in use.
+    /// The processes that use it. One that is dead is none, buried or not.
     pub(crate) fn member_pids(&self) -> Vec<u32> {
         let members = self.header().members.iter();
         // Relaxed: a look.
         let members = members.filter_map(|slot| Identity::from_raw(slot.load(Ordering::Relaxed)));
-        members.map(Identity::pid).collect()
+        members.filter(|member| !member.is_gone()).map(Identity::pid).collect()
     }
 
     fn join(&self) -> io::Result<usize> {
