@@ -12,6 +12,7 @@ mod cost;
 mod deadlock;
 mod differences;
 mod download;
+mod images;
 mod mutex;
 mod pool;
 mod process;
