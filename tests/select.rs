@@ -5,9 +5,11 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::on_workers;
-use ropewalk::channel::{Select, after, bounded, never, unbounded};
-use ropewalk::{select, select_biased};
+use common::{on_workers, runtime, watched};
+use ropewalk::channel::{
+    Receiver, RecvError, RecvTimeoutError, Select, Sender, TryRecvError, after, bounded, never, unbounded,
+};
+use ropewalk::{JoinHandle, select, select_biased};
 
 #[test]
 fn a_loser_keeps_its_message() {
@@ -178,4 +180,171 @@ fn readiness_can_be_asked_for() {
     s1.send(1).unwrap();
     assert_eq!(select.ready(), first);
     assert_eq!(select.try_select().unwrap().recv(&r1), Ok(1));
+}
+
+/// A receive that a selected send, never completed, has for its own: it waits (`meets` = false), or it has come upon
+/// a select that waits to send.
+fn promised_and_forgotten<T: Send + 'static>(
+    meets: bool,
+    receive: impl FnOnce(&Receiver<u32>) -> T + Send + 'static,
+) -> (Sender<u32>, JoinHandle<T>) {
+    let (sender, receiver) = bounded(0);
+    let forget = |sender: &Sender<u32>| {
+        let mut select = Select::new();
+        select.send(sender);
+        // The receiver waits; but one with a deadline may have gone meanwhile.
+        let _ = select.select_timeout(Duration::from_secs(2)).map(std::mem::forget);
+    };
+    let receiving = || ropewalk::spawn(move || receive(&receiver));
+    if !meets {
+        let receiving = receiving();
+        // Readiness means that it waits.
+        let mut select = Select::new();
+        select.send(&sender);
+        let _ = select.ready_timeout(Duration::from_secs(2));
+        forget(&sender);
+        return (sender, receiving);
+    }
+    let willing = sender.clone();
+    let selecting = ropewalk::spawn(move || forget(&willing));
+    let receiving = receiving();
+    selecting.join().unwrap();
+    (sender, receiving)
+}
+
+#[test]
+fn the_receiver_of_a_forgotten_send_can_be_cancelled() {
+    for meets in [false, true] {
+        on_workers(move || {
+            let (sender, receiving) = promised_and_forgotten(meets, Receiver::recv);
+            receiving.cancel();
+            assert!(receiving.join().unwrap_err().is_cancelled());
+            assert!(sender.send(1).is_err(), "the last receiver is gone");
+
+            let (_sender, receiving) = promised_and_forgotten(meets, |receiver| {
+                select! { recv(receiver) -> n => n, recv(never::<u32>()) -> n => n }
+            });
+            receiving.cancel();
+            assert!(receiving.join().unwrap_err().is_cancelled());
+        });
+    }
+}
+
+#[test]
+fn the_receiver_of_a_forgotten_send_keeps_to_its_deadline() {
+    const MOMENT: Duration = Duration::from_millis(5);
+    for meets in [false, true] {
+        on_workers(move || {
+            let (_sender, receiving) = promised_and_forgotten(meets, |receiver| {
+                let late = receiver.recv_timeout(MOMENT);
+                (late, ropewalk::timeout(MOMENT, || receiver.recv()).is_err())
+            });
+            assert_eq!(receiving.join().unwrap(), (Err(RecvTimeoutError::Timeout), true));
+            let (_sender, receiving) = promised_and_forgotten(meets, |receiver| {
+                select! { recv(receiver) -> n => n.ok(), default(MOMENT) => None }
+            });
+            assert_eq!(receiving.join().unwrap(), None);
+        });
+    }
+    // One that only tries.
+    on_workers(|| {
+        let (sender, receiver) = bounded::<u32>(0);
+        let selecting = ropewalk::spawn(move || {
+            let mut select = Select::new();
+            select.send(&sender);
+            std::mem::forget(select.select());
+            sender
+        });
+        let mut select = Select::new();
+        select.recv(&receiver);
+        select.ready();
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+        drop(selecting.join().unwrap());
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+    });
+    // A plain thread, too.
+    watched(|| {
+        let (sender, receiver) = bounded::<u32>(0);
+        let receiving =
+            std::thread::spawn(move || ropewalk::timeout(10 * MOMENT, || receiver.recv()).is_err());
+        let mut select = Select::new();
+        select.send(&sender);
+        if let Ok(chosen) = select.select_timeout(MOMENT) {
+            std::mem::forget(chosen);
+        }
+        assert!(receiving.join().unwrap());
+    });
+}
+
+#[test]
+fn the_receiver_of_a_forgotten_send_hears_of_the_end_of_the_senders() {
+    for meets in [false, true] {
+        on_workers(move || {
+            let (sender, receiving) = promised_and_forgotten(meets, Receiver::recv);
+            drop(sender);
+            assert_eq!(receiving.join().unwrap(), Err(RecvError));
+        });
+    }
+}
+
+#[test]
+fn the_receiver_of_a_forgotten_send_does_not_keep_its_runtime_from_ending() {
+    for meets in [false, true] {
+        watched(move || {
+            let inner = runtime(2);
+            let (sender, receiving) = inner.run(move || promised_and_forgotten(meets, Receiver::recv));
+            drop(inner);
+            assert!(receiving.join().unwrap_err().is_cancelled());
+            drop(sender);
+        });
+    }
+}
+
+#[test]
+fn a_selected_send_whose_receiver_has_been_cancelled_goes_to_the_next_one() {
+    on_workers(|| {
+        let (sender, receiver) = bounded(0);
+        let other = receiver.clone();
+        let receiving = ropewalk::spawn(move || other.recv());
+        let mut select = Select::new();
+        select.send(&sender);
+        let chosen = select.select();
+        receiving.cancel();
+        assert!(receiving.join().unwrap_err().is_cancelled());
+        let next = ropewalk::spawn(move || receiver.recv());
+        chosen.send(&sender, Box::new(7)).unwrap();
+        assert_eq!(next.join().unwrap(), Ok(Box::new(7)));
+        // Nobody is left: the message comes back.
+        let (sender, receiver) = bounded(0);
+        let receiving = ropewalk::spawn(move || receiver.recv());
+        let mut select = Select::new();
+        select.send(&sender);
+        let chosen = select.select();
+        receiving.cancel();
+        assert!(receiving.join().unwrap_err().is_cancelled());
+        assert_eq!(chosen.send(&sender, Box::new(8)).unwrap_err().into_inner(), Box::new(8));
+    });
+}
+
+#[test]
+fn a_forgotten_send_costs_a_bounded_channel_one_place() {
+    on_workers(|| {
+        let (sender, receiver) = bounded(2);
+        let mut select = Select::new();
+        select.send(&sender);
+        std::mem::forget(select.select());
+        sender.send(1).unwrap();
+        assert!(sender.is_full() && sender.try_send(2).is_err());
+        assert!(ropewalk::timeout(Duration::from_millis(1), || sender.send(2)).is_err());
+        let waiting = ropewalk::spawn({
+            let sender = sender.clone();
+            move || sender.send(3)
+        });
+        ropewalk::yield_now();
+        assert_eq!(receiver.recv(), Ok(1));
+        waiting.join().unwrap().unwrap();
+        drop(sender);
+        assert_eq!((receiver.recv(), receiver.recv()), (Ok(3), Err(RecvError)));
+    });
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::ends::{Receiver, Sender, Source};
 use super::error::RecvError;
 use super::flavour::{Kind, Shared};
-use super::zero;
+use super::zero::{self, When};
 use crate::queue::buffer::Buffer;
 use crate::queue::core::GetFailed;
 use crate::runtime::multi_wait::MultiWait;
@@ -61,7 +61,7 @@ impl fmt::Debug for Taken {
     }
 }
 
-/// A send that will go through, whatever others do meanwhile.
+/// A send that will go through, whatever others do meanwhile; but a receiver may give up.
 #[derive(Debug)]
 pub(super) enum Reserved {
     /// A receiver waits for this message, and for nothing else.
@@ -85,7 +85,7 @@ pub(super) trait Case {
     /// Tells whether the operation would end at once.
     fn is_ready(&self) -> bool;
     /// Takes a message, if the operation is a receive and one is there (or none will ever come).
-    fn take(&self) -> Option<Taken>;
+    fn take(&self, when: When) -> Option<Taken>;
     /// Makes sure that this send will go through, where that can be done.
     fn reserve(&self) -> Option<Reserved>;
     /// Tells whether a send that is not reserved would go through.
@@ -95,8 +95,9 @@ pub(super) trait Case {
     /// Waits as one of several, to do the operation (`take`) or to know that it could be done; true if it is
     /// ready. Gives a number for `left`.
     fn enlist<'a>(&'a self, wait: &mut MultiWait<'a>, take: bool) -> (bool, u64);
-    /// The wait is over; `won` if a wake came through this operation.
-    fn left(&self, number: u64, won: bool) -> Won;
+    /// The wait is over; `won` if a wake came through this operation. A receive may have to wait until the
+    /// message that it was promised is made.
+    fn left(&self, number: u64, won: bool, when: When) -> Won;
     /// A wake came for it, but another operation was selected.
     fn pass_on(&self);
     /// When it becomes ready by itself.
@@ -115,9 +116,9 @@ impl<T> Case for Receiver<T> {
         }
     }
 
-    fn take(&self) -> Option<Taken> {
+    fn take(&self, when: When) -> Option<Taken> {
         let result = match &self.source {
-            Source::Channel(shared) => match shared.try_recv() {
+            Source::Channel(shared) => match shared.look(when) {
                 Ok(message) => Ok(message),
                 Err(GetFailed::Closed) => Err(RecvError),
                 Err(GetFailed::Empty) => return None,
@@ -150,11 +151,12 @@ impl<T> Case for Receiver<T> {
         }
     }
 
-    fn left(&self, number: u64, won: bool) -> Won {
+    fn left(&self, number: u64, won: bool, when: When) -> Won {
         let Source::Channel(shared) = &self.source else { return Won::Look };
         match &shared.kind {
             Kind::Zero(zero) if won => {
-                if let Some(message) = zero.await_promise(number) {
+                // Late, or cancelled: the next look and the next wait will tell.
+                if let Ok(Some(message)) = zero.await_promise(number, when) {
                     return Won::Taken(Taken::new(Ok(message), self));
                 }
             }
@@ -193,7 +195,7 @@ impl<T> Case for Sender<T> {
         self.shared.can_send()
     }
 
-    fn take(&self) -> Option<Taken> {
+    fn take(&self, _: When) -> Option<Taken> {
         None
     }
 
@@ -215,7 +217,7 @@ impl<T> Case for Sender<T> {
 
     fn abandon(&self, reserved: Reserved) {
         match (&self.shared.kind, reserved) {
-            (Kind::Zero(zero), Reserved::Receiver(receiver)) => zero.settle(receiver, None),
+            (Kind::Zero(zero), Reserved::Receiver(receiver)) => zero.abandon(&receiver),
             (Kind::Buffered(core), Reserved::Room) => core.break_promise(),
             _ => unreachable!("what was reserved fits the channel"),
         }
@@ -229,7 +231,7 @@ impl<T> Case for Sender<T> {
         }
     }
 
-    fn left(&self, number: u64, won: bool) -> Won {
+    fn left(&self, number: u64, won: bool, _: When) -> Won {
         match &self.shared.kind {
             Kind::Zero(zero) if won => {
                 if let Some(reserved) = zero.matched(number) {

@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicUsize;
 use core::time::Duration;
 use std::time::Instant;
 
-use super::zero::Zero;
+use super::zero::{When, Zero};
 use crate::base::lock::Lock;
 use crate::queue::buffer::{Buffer, Fifo};
 use crate::queue::core::{Core, GetFailed, PutFailed};
@@ -71,6 +71,14 @@ impl<T> Shared<T> {
         match &self.kind {
             Kind::Buffered(core) => core.try_get(),
             Kind::Zero(zero) => zero.try_recv(),
+        }
+    }
+
+    /// As `try_recv`, for a select that goes on to wait until then.
+    pub(super) fn look(&self, when: When) -> Result<T, GetFailed> {
+        match &self.kind {
+            Kind::Buffered(core) => core.try_get(),
+            Kind::Zero(zero) => zero.look(when),
         }
     }
 

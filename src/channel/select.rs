@@ -13,6 +13,7 @@ use super::case::{Case, Won};
 use super::ends::{Receiver, Sender};
 use super::error::{ReadyTimeoutError, SelectTimeoutError, TryReadyError, TrySelectError};
 use super::selected::SelectedOperation;
+use super::zero::When;
 use crate::runtime::multi_wait::MultiWait;
 use crate::runtime::park::{Outcome, raise_cancelled};
 use crate::runtime::{current_number, far};
@@ -217,10 +218,11 @@ impl<'a> Select<'a> {
     }
 
     /// Looks at all operations once; takes the message of the chosen one if `take`.
-    fn look(&self, take: bool) -> Option<SelectedOperation<'a>> {
+    fn look(&self, when: When, take: bool) -> Option<SelectedOperation<'a>> {
         self.in_some_order().find_map(|(index, added)| {
             let case = added.case;
-            let taken = if take && !case.is_send() && added.is_here() { Some(case.take()?) } else { None };
+            let taken =
+                if take && !case.is_send() && added.is_here() { Some(case.take(when)?) } else { None };
             let reserved = if take { case.reserve() } else { None };
             let ready =
                 taken.is_some() || reserved.is_some() || if take { case.is_open() } else { case.is_ready() };
@@ -228,22 +230,14 @@ impl<'a> Select<'a> {
         })
     }
 
-    /// Passes on the wakes that came for other operations than the chosen one.
-    fn pay(&self, owed: Vec<usize>, operation: SelectedOperation<'a>) -> SelectedOperation<'a> {
-        for index in owed.into_iter().filter(|index| *index != operation.index) {
-            self.cases[index].iter().for_each(|added| added.case.pass_on());
-        }
-        operation
-    }
-
     fn wait(&self, when: When, take: bool) -> Option<SelectedOperation<'a>> {
-        let deadline = if let When::By(deadline) = when { Some(deadline) } else { None };
-        // Operations through which a wake has come that may have been meant for this one.
-        let mut owed: Vec<usize> = Vec::new();
+        let deadline = when.deadline();
+        let mut owed = Owed { select: self, indices: Vec::new(), chosen: None };
         let mut in_time = true;
         loop {
-            if let Some(operation) = self.look(take) {
-                return Some(self.pay(owed, operation));
+            if let Some(operation) = self.look(when, take) {
+                owed.chosen = Some(operation.index);
+                return Some(operation);
             }
             if !in_time {
                 return None;
@@ -271,18 +265,19 @@ impl<'a> Select<'a> {
             let mut chosen = None;
             for (((index, Added { case, .. }), won), number) in order.zip(wait.finish()).zip(numbers) {
                 let Some(won) = won else { continue };
-                let (taken, reserved) = match case.left(number, won) {
+                let (taken, reserved) = match case.left(number, won, when) {
                     Won::Taken(taken) => (Some(taken), None),
                     Won::Reserved(reserved) => (None, Some(reserved)),
                     Won::Look => {
-                        owed.extend(won.then_some(index));
+                        owed.indices.extend(won.then_some(index));
                         continue;
                     }
                 };
                 chosen = Some(SelectedOperation { index, case, taken, reserved, completed: false });
             }
             if let Some(operation) = chosen {
-                return Some(self.pay(owed, operation));
+                owed.chosen = Some(operation.index);
+                return Some(operation);
             }
             if outcome == Outcome::Cancelled {
                 raise_cancelled();
@@ -296,12 +291,19 @@ impl<'a> Select<'a> {
     }
 }
 
-/// How long a select waits.
-#[derive(Clone, Copy, Debug)]
-enum When {
-    Now,
-    By(Instant),
-    Ever,
+/// Operations through which wakes have come: those that were not chosen pass them on, however the wait ends.
+struct Owed<'s, 'a> {
+    select: &'s Select<'a>,
+    indices: Vec<usize>,
+    chosen: Option<usize>,
+}
+
+impl Drop for Owed<'_, '_> {
+    fn drop(&mut self) {
+        for index in self.indices.iter().filter(|index| Some(**index) != self.chosen) {
+            self.select.cases[*index].iter().for_each(|added| added.case.pass_on());
+        }
+    }
 }
 
 /// A number that is hard to foresee, from a generator of the thread's own (xorshift).

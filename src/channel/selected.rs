@@ -10,6 +10,11 @@ use super::flavour::Kind;
 
 /// An operation that was selected, and has to be completed.
 ///
+/// Until then it holds what it needs: a selected send has a place in its channel, or a receiver that waits for
+/// it; a selected receive has its message. Dropping it gives that back, and then panics. One that is forgotten
+/// (`mem::forget`) keeps it: a bounded channel has a place less, a message is leaked, and a receiver waits
+/// until it is cancelled, its deadline comes or the last sender is gone.
+///
 /// # Examples
 /// ```
 /// use ropewalk::channel::{Select, bounded};
@@ -48,7 +53,10 @@ impl SelectedOperation<'_> {
         self.index
     }
 
-    /// Completes a send. Never waits: there is room for it, or a receiver that waits for this very message.
+    /// Completes a send. Does not wait: there is room for it, or a receiver that waits for this very message.
+    ///
+    /// One case is left: on a channel of capacity 0, that receiver was cancelled, or its deadline has come, after
+    /// the send was selected. Then this waits for another receiver, as [`Sender::send`] does.
     ///
     /// # Errors
     /// The message, if all receivers are gone.
@@ -60,8 +68,7 @@ impl SelectedOperation<'_> {
         self.completed = true;
         match (&sender.shared.kind, self.reserved.take()) {
             (Kind::Zero(zero), Some(Reserved::Receiver(receiver))) => {
-                zero.settle(receiver, Some(message));
-                Ok(())
+                zero.fulfil(&receiver, message).or_else(|message| sender.send(message))
             }
             (Kind::Buffered(core), Some(Reserved::Room)) => {
                 core.put_promised(message).map_err(SendError::from)

@@ -10,17 +10,26 @@
 //!
 //! Whoever ends a wait commits the other side: a receive whose wait was ended has a promise, by its number,
 //! and takes what that brings; a select whose wait was ended does that operation and no other. All under
-//! one lock. A sender or receiver that gives up takes its offer or its entry back, unless it was found
-//! before: then the message has changed hands.
+//! one lock (`state`). A sender or receiver that gives up takes its offer or its entry back, unless it was
+//! found before: then the message has changed hands.
+//!
+//! A promise may stay open: the select's message is made by user code, and safe code can forget the selected
+//! send. So a receive waits for its promise as for anything else: cancelled, or a moment after its deadline, it
+//! withdraws, and the select's send then waits for another. A channel whose senders are gone breaks the promises
+//! that are open, because whoever could keep one borrows a sender.
 #![forbid(unsafe_code)]
 
+mod state;
+
 use core::sync::atomic::{AtomicU64, Ordering};
-use std::collections::VecDeque;
+use core::time::Duration;
 use std::time::Instant;
 
+use self::state::{Promise, State};
 use crate::queue::core::{GetFailed, PutFailed};
+use crate::runtime::far;
 use crate::runtime::multi_wait::MultiWait;
-use crate::runtime::park::{Claimed, Outcome, Reason, Shield, raise_cancelled};
+use crate::runtime::park::{Claimed, Outcome, Reason, raise_cancelled};
 use crate::runtime::party;
 use crate::runtime::wait_queue::{How, Seen, WaitList, WaitQueue};
 
@@ -35,94 +44,43 @@ const PROMISED: usize = 3;
 const WATCH_RECV: usize = 4;
 const WATCH_SEND: usize = 5;
 
+/// A receive that a select is to send to, by its number.
 #[derive(Debug)]
-enum Promise<T> {
-    Open,
-    Kept(T),
-    Broken,
+pub(super) struct Reserved(u64);
+
+/// How long an operation waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum When {
+    Now,
+    By(Instant),
+    Ever,
 }
 
-#[derive(Debug)]
-pub(super) struct State<T> {
-    /// Messages of senders that wait, by the number of the send.
-    offers: VecDeque<(u64, T)>,
-    /// Messages for receivers whose wait was ended, by the number of the receive.
-    promises: Vec<(u64, Promise<T>)>,
-    /// Selects whose wait was ended, and the receives that they are to send to.
-    matches: Vec<(u64, u64)>,
-    closed: bool,
-}
-
-impl<T> State<T> {
-    fn take_back(&mut self, number: u64) -> Option<T> {
-        let index = self.offers.iter().position(|offer| offer.0 == number)?;
-        self.offers.remove(index).map(|offer| offer.1)
-    }
-
-    /// What has become of the promise to a receive: `None` if there is none.
-    fn promised(&mut self, number: u64) -> Option<Promise<T>> {
-        let index = self.promises.iter().position(|promise| promise.0 == number)?;
-        match self.promises[index].1 {
-            Promise::Open => Some(Promise::Open),
-            _ => Some(self.promises.swap_remove(index).1),
-        }
-    }
-
-    /// Ends the wait of a receiver that is not the caller, and promises it a message.
-    fn commit_receiver(&mut self, list: &mut WaitList, own: u32) -> Option<(u64, Claimed)> {
-        let promises = &mut self.promises;
-        let before = promises.len();
-        let claimed = list.claim(|seen| {
-            let fits = seen.key == RECEIVER && seen.party != own;
-            if fits {
-                // Before the claim, as a thread may come back at once. If the claim fails, the one that
-                // has given up finds no use for it, and the next one gets it.
-                promises.truncate(before);
-                promises.push((seen.note, Promise::Open));
-            }
-            fits
-        });
-        match claimed {
-            Some(claimed) => Some((promises[before].0, claimed)),
-            None => {
-                promises.truncate(before);
-                None
-            }
-        }
-    }
-
-    /// Ends the wait of a select that would send and is not the caller: it is to send to receive `number`.
-    fn commit_select(&mut self, list: &mut WaitList, own: u32, number: u64) -> Option<Claimed> {
-        let matches = &mut self.matches;
-        let before = matches.len();
-        let claimed = list.claim(|seen| {
-            let fits = seen.key == WILLING && seen.party != own;
-            if fits {
-                // As above.
-                matches.truncate(before);
-                matches.push((seen.note, number));
-            }
-            fits
-        });
-        match claimed {
-            Some(claimed) => {
-                self.promises.push((number, Promise::Open));
-                Some(claimed)
-            }
-            None => {
-                matches.truncate(before);
-                None
-            }
-        }
+impl When {
+    pub(super) fn deadline(self) -> Option<Instant> {
+        if let Self::By(deadline) = self { Some(deadline) } else { None }
     }
 }
 
-/// A receiver that waits for the message of a select, and for nothing else.
-#[derive(Debug)]
-pub(super) struct Reserved {
-    number: u64,
-    /// Its wait, if that was ended by the select; otherwise it waits for the promise already.
-    claimed: Option<Claimed>,
+/// What a receive waits for its promise at least, past its deadline: the select has been woken for it, and
+/// without that two which only try would never meet.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// How the wait for a promise has ended before the promise was decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Late {
+    TimedOut,
+    Cancelled,
+}
+
+impl Late {
+    /// What a receive says of it; one that was cancelled unwinds, unless it only tries.
+    fn failed(self, when: When) -> GetFailed {
+        match (self, when) {
+            (Self::TimedOut, _) | (Self::Cancelled, When::Now) => GetFailed::Empty,
+            (Self::Cancelled, _) => raise_cancelled(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -133,9 +91,7 @@ pub(super) struct Zero<T> {
 
 impl<T> Zero<T> {
     pub(super) fn new() -> Self {
-        let state =
-            State { offers: VecDeque::new(), promises: Vec::new(), matches: Vec::new(), closed: false };
-        Self { next: AtomicU64::new(1), queue: WaitQueue::new(state) }
+        Self { next: AtomicU64::new(1), queue: WaitQueue::new(State::new()) }
     }
 
     /// A number for an operation.
@@ -147,9 +103,8 @@ impl<T> Zero<T> {
     pub(super) fn close(&self) -> bool {
         let (first, woken) = self.queue.with(|state, list| {
             let first = !core::mem::replace(&mut state.closed, true);
-            // Not those that are promised something: that is still to come.
-            let fits = |seen: Seen| seen.key != PROMISED;
-            (first, core::iter::from_fn(|| list.claim(fits)).collect::<Vec<_>>())
+            state.break_promises();
+            (first, core::iter::from_fn(|| list.claim_first()).collect::<Vec<_>>())
         });
         woken.into_iter().for_each(Claimed::wake);
         first
@@ -163,7 +118,7 @@ impl<T> Zero<T> {
             }
             match state.commit_receiver(list, own) {
                 Some((number, claimed)) => {
-                    keep(state, number, Some(message));
+                    state.keep(number, message).ok();
                     Ok(claimed)
                 }
                 None => Err(PutFailed::Full(message)),
@@ -186,7 +141,7 @@ impl<T> Zero<T> {
                     return false;
                 }
                 if let Some((receive, receiver)) = state.commit_receiver(list, own) {
-                    keep(state, receive, Some(message));
+                    state.keep(receive, message).ok();
                     claimed = Some(receiver);
                     return false;
                 }
@@ -214,6 +169,11 @@ impl<T> Zero<T> {
     }
 
     pub(super) fn try_recv(&self) -> Result<T, GetFailed> {
+        self.look(When::Now)
+    }
+
+    /// Takes a message that is there, or is about to be: a select that waits to send has to make it first.
+    pub(super) fn look(&self, when: When) -> Result<T, GetFailed> {
         let (number, own) = (self.number(), party::current_id());
         loop {
             let mut claimed = None;
@@ -232,18 +192,19 @@ impl<T> Zero<T> {
             match result? {
                 Some(message) => return Ok(message),
                 // A select is about to send to us; if its message does not come after all, look again.
-                None => {
-                    if let Some(message) = self.await_promise(number) {
-                        return Ok(message);
-                    }
-                }
+                None => match self.await_promise(number, when) {
+                    Ok(None) => {}
+                    Ok(Some(message)) => return Ok(message),
+                    Err(late) => return Err(late.failed(when)),
+                },
             }
         }
     }
 
     pub(super) fn recv(&self, deadline: Option<Instant>) -> Result<T, GetFailed> {
+        let when = deadline.map_or(When::Ever, When::By);
         loop {
-            match self.try_recv() {
+            match self.look(when) {
                 Err(GetFailed::Empty) => {}
                 other => return other,
             }
@@ -263,11 +224,11 @@ impl<T> Zero<T> {
             );
             match outcome {
                 None => {}
-                Some(Outcome::Notified) => {
-                    if let Some(message) = self.await_promise(number) {
-                        return Ok(message);
-                    }
-                }
+                Some(Outcome::Notified) => match self.await_promise(number, when) {
+                    Ok(None) => {}
+                    Ok(Some(message)) => return Ok(message),
+                    Err(late) => return Err(late.failed(when)),
+                },
                 Some(Outcome::TimedOut) => return Err(GetFailed::Empty),
                 Some(Outcome::Cancelled) => raise_cancelled(),
             }
@@ -276,47 +237,66 @@ impl<T> Zero<T> {
 
     /// The message that was promised to a receive, if one was, and the promise is kept.
     ///
-    /// Not a cancellation point: the other side is committed to this receive.
-    pub(super) fn await_promise(&self, number: u64) -> Option<T> {
+    /// # Errors
+    /// If the wait for it has ended before; then the promise is withdrawn.
+    pub(super) fn await_promise(&self, number: u64, when: When) -> Result<Option<T>, Late> {
         loop {
-            match self.queue.with(|state, _| state.promised(number))? {
-                Promise::Kept(message) => return Some(message),
-                Promise::Broken => return None,
-                Promise::Open => {
-                    let _shield = Shield::new();
-                    let how = How { key: PROMISED, note: number, ..How::new(Reason::Queue, None) };
-                    self.queue.wait_if(how, |state, _| {
-                        let is_open = |promise: &(u64, Promise<T>)| matches!(promise.1, Promise::Open);
-                        state.promises.iter().any(|promise| promise.0 == number && is_open(promise))
-                    });
-                }
+            match self.queue.with(|state, _| state.promised(number)) {
+                None | Some(Promise::Broken) => return Ok(None),
+                Some(Promise::Kept(message)) => return Ok(Some(message)),
+                Some(Promise::Open) => {}
+            }
+            let deadline = match when {
+                When::Now => Some(far::after(PATIENCE)),
+                When::By(deadline) => Some(deadline.max(far::after(PATIENCE))),
+                When::Ever => None,
+            };
+            let how = How { key: PROMISED, note: number, ..How::new(Reason::Queue, deadline) };
+            let late = match self.queue.wait_if(how, |state, _| state.is_open(number)) {
+                None | Some(Outcome::Notified) => continue,
+                Some(Outcome::TimedOut) => Late::TimedOut,
+                Some(Outcome::Cancelled) => Late::Cancelled,
+            };
+            // Otherwise it was kept or broken in the last moment, and a cancellation comes at the next wait.
+            if self.queue.with(|state, _| state.withdraw(number)) {
+                return Err(late);
             }
         }
     }
 
-    /// Ends the wait of a receiver for a message that is to come; `None` if nobody waits.
+    /// Ends the wait of a receiver, which from now on waits for the caller's message; `None` if nobody waits.
     pub(super) fn reserve(&self) -> Option<Reserved> {
         let own = party::current_id();
         let (number, claimed) = self.queue.with(|state, list| state.commit_receiver(list, own))?;
-        Some(Reserved { number, claimed: Some(claimed) })
+        // Now, and not with the message: a wait that is claimed and not woken could not be cancelled.
+        claimed.wake();
+        Some(Reserved(number))
     }
 
-    /// The receive that has ended the wait of a select's send, if one has.
+    /// The receive that has ended the wait of a select's send, if one has and is still there.
     pub(super) fn matched(&self, number: u64) -> Option<Reserved> {
-        self.queue.with(|state, _| {
-            let index = state.matches.iter().position(|pair| pair.0 == number)?;
-            Some(Reserved { number: state.matches.swap_remove(index).1, claimed: None })
-        })
+        self.queue.with(|state, _| state.matched(number)).map(Reserved)
     }
 
-    /// Gives a reserved receiver its message, or (`None`) lets it look for another.
-    pub(super) fn settle(&self, reserved: Reserved, message: Option<T>) {
-        let again = self.queue.with(|state, list| {
-            keep(state, reserved.number, message);
-            list.claim(|seen| seen.key == PROMISED && seen.note == reserved.number)
+    /// Gives a reserved receiver its message.
+    ///
+    /// # Errors
+    /// The message, if the receiver has withdrawn.
+    pub(super) fn fulfil(&self, reserved: &Reserved, message: T) -> Result<(), T> {
+        self.decide(reserved, |state| state.keep(reserved.0, message))
+    }
+
+    /// Lets a reserved receiver look for another message.
+    pub(super) fn abandon(&self, reserved: &Reserved) {
+        self.decide(reserved, |state| state.break_promise(reserved.0));
+    }
+
+    fn decide<R>(&self, reserved: &Reserved, decide: impl FnOnce(&mut State<T>) -> R) -> R {
+        let (result, waiting) = self.queue.with(|state, list| {
+            (decide(state), list.claim(|seen| seen.key == PROMISED && seen.note == reserved.0))
         });
-        wake(reserved.claimed);
-        wake(again);
+        wake(waiting);
+        result
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -367,13 +347,6 @@ impl<T> Zero<T> {
         });
         wake(watcher);
         (ready, number)
-    }
-}
-
-/// Decides an open promise. A receiver that has been dropped with its thread's coroutine is not here.
-fn keep<T>(state: &mut State<T>, number: u64, message: Option<T>) {
-    if let Some(promise) = state.promises.iter_mut().find(|promise| promise.0 == number) {
-        promise.1 = message.map_or(Promise::Broken, Promise::Kept);
     }
 }
 
