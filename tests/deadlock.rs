@@ -3,13 +3,15 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use common::{on_workers, watched};
+use common::{on_workers, runtime, watched};
 use ropewalk::JoinHandle;
+use ropewalk::coroutine::Coroutine;
 use ropewalk::sync::{Barrier, Event, Mutex, RawMutex, ReentrantMutex};
 
 /// What a party made of its locks: a sum, or a report.
@@ -194,5 +196,54 @@ fn chains_without_a_cycle_are_not_reported() {
             })
             .collect();
         handles.into_iter().for_each(|handle| handle.join().unwrap());
+    });
+}
+
+thread_local! {
+    static CARRIED: RefCell<Option<Coroutine<(), ()>>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn a_guard_that_outlives_its_coroutine_makes_nobody_look_like_the_holder() {
+    static HELD: Mutex<u32> = Mutex::new(7);
+    watched(|| {
+        runtime(1).run(|| {
+            let locks = ropewalk::spawn(|| {
+                let mut inner = Coroutine::<(), ()>::new(|out, ()| {
+                    let _guard = HELD.lock();
+                    out.suspend(());
+                });
+                inner.resume(());
+                CARRIED.set(Some(inner));
+            });
+            locks.join().unwrap();
+            // It runs on the stack of the one that has ended.
+            let waits = ropewalk::spawn(|| {
+                let own = Mutex::new(0);
+                let _own = own.lock();
+                ropewalk::spawn(|| {
+                    while !HELD.state().contended {
+                        ropewalk::yield_now();
+                    }
+                    drop(CARRIED.take());
+                });
+                *HELD.lock()
+            });
+            assert_eq!(waits.join().unwrap(), 7);
+        });
+    });
+}
+
+#[test]
+fn what_a_coroutine_has_left_locked_cannot_be_released_by_a_later_one() {
+    static GATE: RawMutex = RawMutex::new();
+    watched(|| {
+        runtime(1).run(|| {
+            ropewalk::spawn(|| GATE.acquire()).join().unwrap();
+            for _ in 0..10 {
+                assert!(ropewalk::spawn(|| GATE.release()).join().unwrap().is_err());
+            }
+            assert!(GATE.is_held());
+        });
     });
 }

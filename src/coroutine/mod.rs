@@ -7,6 +7,7 @@
 mod build;
 pub(crate) mod id;
 pub(crate) mod overflow;
+mod pack;
 pub(crate) mod stack;
 mod state;
 pub(crate) mod strand;

@@ -21,6 +21,7 @@ use core::ptr::{self, NonNull};
 use std::panic;
 
 use super::build::CoroutineBuilder;
+use super::pack::{pack, unpack};
 use super::stack::Stack;
 use super::state::{Snapshot, State};
 use super::switch::{DefaultSwitch, Order, Raw, Switch, Word};
@@ -41,37 +42,6 @@ struct Body<I, Y, R, S: Switch> {
     start: Cell<Option<Start<I, Y, R, S>>>,
     id: u64,
     name: Option<Box<str>>,
-}
-
-/// Puts a value into a word, or its address.
-#[inline(always)]
-fn pack<T>(value: &ManuallyDrop<T>) -> Word {
-    let mut word = Word::uninit();
-    if size_of::<T>() <= size_of::<Word>() {
-        let bytes = word.as_mut_ptr().cast::<MaybeUninit<u8>>();
-        // SAFETY: the word has room for all bytes of the value; both are there.
-        unsafe { bytes.copy_from_nonoverlapping(ptr::from_ref(value).cast(), size_of::<T>()) };
-    } else {
-        word.write(ptr::from_ref(value).cast_mut().cast());
-    }
-    word
-}
-
-/// Moves a value out of the word that [`pack`] has made of it.
-///
-/// # Safety
-/// * `pack` made it of a `T` that is still where it was, and that nobody uses afterwards.
-#[inline(always)]
-unsafe fn unpack<T>(word: Word) -> T {
-    if size_of::<T>() <= size_of::<Word>() {
-        // SAFETY: the word's first bytes are those of a `T`.
-        unsafe { word.as_ptr().cast::<T>().read_unaligned() }
-    } else {
-        // SAFETY: `pack` has written an address.
-        let place = unsafe { word.assume_init() };
-        // SAFETY: the caller's duty.
-        unsafe { place.cast::<T>().read() }
-    }
 }
 
 type Start<I, Y, R, S> = Box<dyn FnOnce(&Suspender<I, Y, R, S>, I) -> R>;
@@ -214,6 +184,9 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
         });
         // SAFETY: written just now.
         let cell = unsafe { place.assume_init() };
+        // SAFETY: the body is boxed, and goes after the coroutine has ended; a context is a word, where the
+        // registers of its side lie.
+        unsafe { cell.stack.nest(cell.link.get().cast_const().cast()) };
         Self { cell: Some(NonNull::from(Box::leak(cell))), context, id, not_send: PhantomData }
     }
 

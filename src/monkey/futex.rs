@@ -21,7 +21,8 @@ use std::time::Instant;
 use super::errno::raw;
 use super::hook::pass;
 use super::symbols::Symbol;
-use crate::runtime::park::{Outcome, Reason, Shield};
+use crate::runtime::park::{Outcome, Reason};
+use crate::runtime::shield::Shield;
 use crate::runtime::wait_queue::{How, WaitQueue};
 
 const SHARDS: usize = 256;

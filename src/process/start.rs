@@ -20,7 +20,7 @@ use super::handle::Child;
 use super::keeper::Keeper;
 use super::request::{Hello, KEPT, News, Request, Role, TIED, VARIABLE, Variable};
 use super::{divert, program};
-use crate::runtime::park::Shield;
+use crate::runtime::shield::Shield;
 use crate::sync::Mutex;
 use crate::sys::process;
 

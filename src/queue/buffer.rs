@@ -10,7 +10,7 @@ use crate::base::list::List;
 use crate::base::lock::Lock;
 use crate::base::ring::{PushError, Ring};
 use crate::coroutine::unwind;
-use crate::runtime::park::Shield;
+use crate::runtime::shield::Shield;
 use crate::sync::{Mutex, MutexGuard};
 
 /// A store of values that never waits.

@@ -321,7 +321,7 @@ impl Drop for Runtime {
         if is_worker || threads.iter().any(|thread| thread.thread().id() == own) {
             return;
         }
-        let _shield = super::park::Shield::new();
+        let _shield = super::shield::Shield::new();
         if worker::current().is_some() {
             // On a coroutine of another runtime: its worker goes on meanwhile.
             while !threads.iter().all(thread::JoinHandle::is_finished) {

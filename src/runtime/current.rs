@@ -9,8 +9,9 @@ use std::thread;
 use std::time::Instant;
 
 use super::extra::Extra;
-use super::park::{self, Outcome, Reason, Shield, Waiter, raise_cancelled};
+use super::park::{self, Outcome, Reason, Waiter, raise_cancelled};
 use super::permit::Permit;
+use super::shield::{self, Shield};
 use super::task::Task;
 use super::worker::Worker;
 use super::{far, party};
@@ -181,7 +182,7 @@ fn yield_task(task: &Task) {
         if !worker.tired_of_unwinding() {
             return;
         }
-    } else if task.is_cancelled() && task.party.shields.get() == 0 {
+    } else if task.is_cancelled() && !shield::covers(&task.party) {
         raise_cancelled();
     }
     worker.push_ready(NonNull::from(task));

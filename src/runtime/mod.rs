@@ -30,6 +30,7 @@ mod remote;
 mod report;
 mod sample;
 mod scope;
+pub(crate) mod shield;
 pub(crate) mod slipped;
 pub(crate) mod source;
 mod spawn;

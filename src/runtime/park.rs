@@ -19,7 +19,6 @@
 //!   unwind past the node.
 //! * `wake` comes after the lock is released: the claimed party cannot run before it.
 
-use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -27,7 +26,7 @@ use std::time::Instant;
 use super::party::{self, Party};
 use super::task::Task;
 use super::worker::{self, Worker};
-use super::{cancel, remote, timers, unwinding};
+use super::{cancel, remote, shield, timers, unwinding};
 pub(crate) use crate::base::ticket::Outcome;
 use crate::base::ticket::{Ticket, TicketWord};
 use crate::coroutine::strand::Strand;
@@ -212,14 +211,14 @@ pub(crate) fn will_end() -> bool {
     let party = party::current();
     // SAFETY: a party outlives its turn as the current one of its thread.
     let cancelled = unsafe { super::who::is_cancelled(party) };
-    party::with_current(|party| party.shields.get() == 0 && (cancelled || party.scopes.earliest().is_some()))
+    party::with_current(|party| !shield::covers(party) && (cancelled || party.scopes.earliest().is_some()))
 }
 
 /// The deadline by which a wait of the calling plain thread is to end as cancelled, if there is one: for
 /// waits in the kernel that do not come through [`park`].
 pub(crate) fn scope_deadline() -> Option<Instant> {
     party::with_current(|party| {
-        let interruptible = party.shields.get() == 0 && !std::thread::panicking();
+        let interruptible = !shield::covers(party) && !std::thread::panicking();
         if interruptible { party.scopes.earliest() } else { None }
     })
 }
@@ -232,10 +231,13 @@ pub(crate) fn scope_deadline() -> Option<Instant> {
 pub(crate) fn park(waiter: Waiter, reason: Reason, object: usize, deadline: Option<Instant>) -> Outcome {
     // SAFETY: the calling party is the owner, and it lives.
     let party = unsafe { waiter.party.as_ref() };
-    let interruptible = party.shields.get() == 0 && !std::thread::panicking();
+    let shielded = shield::covers(party);
+    let interruptible = !shielded && !std::thread::panicking();
     let scope = if interruptible { party.scopes.earliest() } else { None };
     let by_scope = scope.is_some_and(|scope| deadline.is_none_or(|deadline| scope < deadline));
     let until = if by_scope { scope } else { deadline };
+    // For whoever looks while it waits: the shield may be on another stack than the party's.
+    let shields = party.shields.replace(party.shields.get() + u32::from(shielded));
     // SAFETY: null, or the worker that runs this very coroutine.
     let outcome = match unsafe { party.home().as_ref() } {
         None => park_thread(party, waiter, until),
@@ -245,6 +247,7 @@ pub(crate) fn park(waiter: Waiter, reason: Reason, object: usize, deadline: Opti
             park_coroutine(worker, task, waiter, Wait { reason, object, until, interruptible })
         }
     };
+    party.shields.set(shields);
     if by_scope && outcome == Outcome::TimedOut { Outcome::Cancelled } else { outcome }
 }
 
@@ -337,28 +340,4 @@ pub(crate) fn raise_cancelled() -> ! {
         }
     }
     party_ref.scopes.raise_expired()
-}
-
-/// While it lives, waits of the calling party are not cancelled.
-///
-/// It counts on whatever party runs when it is made and when it is dropped. A hand-resumed coroutine
-/// can carry it from one to another; that shifts the count, and touches no memory that is gone.
-#[derive(Debug)]
-pub(crate) struct Shield(PhantomData<*const ()>);
-
-impl Shield {
-    pub(crate) fn new() -> Self {
-        // SAFETY: a party outlives its turn as the current one of its thread.
-        let shields = &unsafe { party::current().as_ref() }.shields;
-        shields.set(shields.get() + 1);
-        Self(PhantomData)
-    }
-}
-
-impl Drop for Shield {
-    fn drop(&mut self) {
-        // SAFETY: as in `new`.
-        let shields = &unsafe { party::current().as_ref() }.shields;
-        shields.set(shields.get().saturating_sub(1));
-    }
 }

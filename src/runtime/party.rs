@@ -6,8 +6,8 @@
 //!                            ▲ one box per plain thread, made on its first use
 //! ```
 //!
-//! Ids are unique among living parties and recycled: a started coroutine's is the number of its
-//! stack slot (1 .. 2^29), a thread's has `THREAD` set.
+//! Ids are unique among living parties and recycled, save those of parties that may have left a mutex locked: a
+//! started coroutine's is the number of its stack slot (1 .. 2^29), a thread's has `THREAD` set.
 
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
@@ -33,7 +33,8 @@ pub(crate) struct Party {
     id: AtomicU32,
     /// The worker a started coroutine is bound to; null for a plain thread.
     pub(crate) home: AtomicPtr<Worker>,
-    /// How many shields are open: above zero, no cancellation is delivered.
+    /// How many shields are open on its own stack, and one more while it waits under any: above zero, no
+    /// cancellation is delivered. See `shield`.
     pub(crate) shields: Cell<u32>,
     /// Where a started coroutine is in its home's table; see `started`.
     pub(crate) place: Cell<u32>,

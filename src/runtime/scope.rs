@@ -8,8 +8,9 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use super::join::JoinError;
-use super::park::{Reason, Shield};
+use super::park::Reason;
 use super::permit::Permit;
+use super::shield::Shield;
 use super::spawn::{Builder, JoinHandle};
 use super::task::Hook;
 

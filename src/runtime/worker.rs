@@ -36,7 +36,7 @@ use super::task::{Task, TaskRef};
 use super::{idle, party, timers};
 use crate::base::deque::Deque;
 use crate::base::wheel::Wheel;
-use crate::coroutine::stack::StackCache;
+use crate::coroutine::stack::{Stack, StackCache};
 use crate::coroutine::strand::Strand;
 
 const LIFO_BUDGET: u32 = 16;
@@ -274,10 +274,16 @@ impl Worker {
         // SAFETY: it was initialised when the task started, and it has finished: it is moved out once.
         let strand = unsafe { strand.read() };
         // SAFETY: it has finished.
-        let stack = unsafe { strand.into_stack() };
+        let mut stack = Some(unsafe { strand.into_stack() });
+        if !task.party.holds_nothing() {
+            // A mutex may have its id, by a guard that lives on: then nobody gets that id again.
+            stack = stack.and_then(Stack::renumber);
+        }
         // SAFETY: this is the worker's thread, and no other borrow is alive.
         let owner = unsafe { self.owner() };
-        owner.stacks.put(stack);
+        if let Some(stack) = stack {
+            owner.stacks.put(stack);
+        }
         self.counters.cached.set(owner.stacks.cached() as u64);
         owner.started.remove(&task);
         self.counters.finished.add(1);

@@ -8,7 +8,8 @@ use std::time::Instant;
 use super::futex::{shard, wake_address};
 use super::mutex::MutexGuard;
 use crate::runtime::far;
-use crate::runtime::park::{Outcome, Reason, Shield, raise_cancelled};
+use crate::runtime::park::{Outcome, Reason, raise_cancelled};
+use crate::runtime::shield::Shield;
 use crate::runtime::wait_queue::How;
 
 /// A condition variable: wakes are given to those who wait already, the oldest first.

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicIsize, Ordering};
 use std::panic::{self, AssertUnwindSafe};
 
 use super::spawn_blocking;
-use crate::runtime::park::Shield;
+use crate::runtime::shield::Shield;
 
 type Call<'a> = dyn Fn() -> isize + Sync + 'a;
 

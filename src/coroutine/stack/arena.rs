@@ -240,14 +240,7 @@ fn reserve(pool: &mut Class, size: usize) -> Result<(), StackError> {
         }
     };
     let slots = len / size;
-    let number = u32::try_from(slots).ok().and_then(|slots| {
-        // Relaxed: only the uniqueness of the numbers matters.
-        NEXT_NUMBER
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
-                next.checked_add(slots).filter(|next| *next < MOST_SLOTS)
-            })
-            .ok()
-    });
+    let number = u32::try_from(slots).ok().and_then(next_numbers);
     // Relaxed: an index of this reservation alone.
     let index = RANGES_USED.fetch_add(1, Ordering::Relaxed);
     let (Some(number), Some(range)) = (number, RANGES.get(index)) else {
@@ -265,6 +258,13 @@ fn reserve(pool: &mut Class, size: usize) -> Result<(), StackError> {
     (pool.fresh, pool.fresh_slots, pool.fresh_number) = (base, slots, number);
     pool.next_arena = (len * 2).min(LAST_ARENA);
     Ok(())
+}
+
+/// The first of `count` numbers that no slot has had; `None` if there are not so many.
+pub(super) fn next_numbers(count: u32) -> Option<u32> {
+    let take = |next: u32| next.checked_add(count).filter(|next| *next < MOST_SLOTS);
+    // Relaxed: only the uniqueness of the numbers matters.
+    NEXT_NUMBER.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()
 }
 
 /// The slot that `address` lies in: its base and size. For the signal handler: no lock, no allocation.

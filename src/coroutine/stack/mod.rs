@@ -8,6 +8,7 @@
 //! ```
 //!
 //! * `slot`: one stack in use, as one word; what its header says.
+//! * `nest`: stacks resumed by hand, one from another, and the shields on them.
 //! * `arena`: reservations by size, free slots, guards; shared by all threads, behind a short lock.
 //! * `advice`: what the kernel is told of slots, many at once.
 //! * `cache`: what a worker keeps for the next spawn, and how deep ones become flat again; no lock.
@@ -18,6 +19,7 @@
 mod advice;
 pub(crate) mod arena;
 mod cache;
+pub(crate) mod nest;
 mod slot;
 
 pub(crate) use arena::{StackError, check_size};

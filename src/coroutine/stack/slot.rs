@@ -25,6 +25,10 @@ pub(crate) struct Header {
     /// Its name; null without one.
     pub(crate) name: *const u8,
     pub(crate) name_len: usize,
+    /// Where the link of its coroutine is, if that is resumed by hand; otherwise null.
+    pub(super) link: *const *const (),
+    /// Shields on this stack, if so; see `nest`.
+    pub(super) shields: u32,
 }
 
 /// A stack: the exclusive right to a slot. Dropping it gives the slot back.
@@ -45,7 +49,8 @@ impl Stack {
         let header = Self::header_of(slot.base, slot.size);
         let colour = slot.number % COLOURS as u32;
         let (size, number) = (slot.size, slot.number);
-        let fresh = Header { size, number, colour, id: 0, name: core::ptr::null(), name_len: 0 };
+        let (name, link) = (core::ptr::null(), core::ptr::null());
+        let fresh = Header { size, number, colour, id: 0, name, name_len: 0, link, shields: 0 };
         // SAFETY: the slot is owned, and its top page is writable.
         unsafe { header.write(fresh) };
         // SAFETY: it lies inside a mapping, so it is not null.
@@ -118,6 +123,35 @@ impl Stack {
         } else {
             // SAFETY: as above.
             unsafe { (*header).name = core::ptr::null() };
+        }
+    }
+}
+
+impl Stack {
+    /// Says where the link of the coroutine on the stack is, which is resumed by hand: one word, and while it
+    /// runs an address on its resumer's stack.
+    ///
+    /// # Safety
+    /// * It stays there as long as the coroutine lives.
+    pub(crate) unsafe fn nest(&self, link: *const *const ()) {
+        // SAFETY: the header is owned, and nobody looks at it before the coroutine runs.
+        unsafe { (*self.0.as_ptr()).link = link };
+    }
+
+    /// Takes a new number for the slot, because the old one is still in use. `None` if there is none; then the
+    /// slot is lost.
+    #[cold]
+    pub(crate) fn renumber(self) -> Option<Self> {
+        match arena::next_numbers(1) {
+            Some(number) => {
+                // SAFETY: the header is owned, and nobody runs on the stack.
+                unsafe { (*self.0.as_ptr()).number = number };
+                Some(self)
+            }
+            None => {
+                core::mem::forget(self);
+                None
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::process::StartMethod;
 use crate::process::call::Call;
 use crate::process::channel::{Channel, Message};
 use crate::process::handle::Child;
-use crate::runtime::park::Shield;
+use crate::runtime::shield::Shield;
 use crate::sync::{Event, Mutex, MutexGuard, Semaphore};
 use crate::sys::epoll;
 use crate::thread::WhenFull;

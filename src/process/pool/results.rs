@@ -22,7 +22,7 @@ use super::worker;
 use crate::io::pollable::Direction;
 use crate::process::call;
 use crate::process::channel::Lost;
-use crate::runtime::park::Shield;
+use crate::runtime::shield::Shield;
 use crate::sync::Event;
 use crate::sys::epoll;
 

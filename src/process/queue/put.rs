@@ -10,7 +10,7 @@ use super::core::{Core, Limit};
 use super::cursor::{Cursor, UNIT};
 use super::record;
 use super::wires::Sent;
-use crate::runtime::park::Shield;
+use crate::runtime::shield::Shield;
 use crate::shm::event::{Baton, notify_all, notify_one};
 
 /// Why bytes were not put.

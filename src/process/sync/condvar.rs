@@ -9,7 +9,7 @@ use super::handle::{Place, handle};
 use super::mutex::{MutexGuard, OwnerDied};
 use crate::base::event_word::EventWord;
 use crate::runtime::far;
-use crate::runtime::park::Shield;
+use crate::runtime::shield::Shield;
 use crate::shm::event::{notify_all, notify_one};
 use crate::shm::object::{Body as SharedBody, Object};
 use crate::shm::pod::Pod;

@@ -14,7 +14,7 @@ use super::handle::{Place, handle};
 use crate::base::event_word::EventWord;
 use crate::base::robust_word::RobustWord;
 use crate::runtime::far;
-use crate::runtime::park::Shield;
+use crate::runtime::shield::Shield;
 use crate::shm::event::{Baton, notify_one};
 use crate::shm::object::{Body as SharedBody, MEMBERS, Object};
 use crate::sync::TooManyReleases;
