@@ -38,6 +38,8 @@ enum Ended {
 pub(crate) struct Child {
     pub(crate) name: String,
     pub(crate) pid: u32,
+    /// The process that has started it.
+    owner: u32,
     pidfd: Pollable,
     channel: Channel,
     started: Instant,
@@ -52,8 +54,9 @@ impl AsFd for Child {
 
 impl Child {
     pub(crate) fn new(name: String, pid: u32, pidfd: OwnedFd, channel: Channel) -> Arc<Self> {
-        let (pidfd, started, ended) = (pidfd.into(), Instant::now(), Lock::new(None));
-        let child = Arc::new(Self { name, pid, pidfd, channel, started, ended });
+        let (owner, pidfd) = (std::process::id(), pidfd.into());
+        let (started, ended) = (Instant::now(), Lock::new(None));
+        let child = Arc::new(Self { name, pid, owner, pidfd, channel, started, ended });
         registry::enter(&child);
         child
     }
@@ -325,7 +328,8 @@ impl<R> AsFd for Process<R> {
 
 impl<R> Drop for Process<R> {
     fn drop(&mut self) {
-        if !self.child.has_ended() {
+        // A copy in a process that its parent has forked by itself is nobody's.
+        if self.child.owner == std::process::id() && !self.child.has_ended() {
             start::detach(&self.child);
         }
     }

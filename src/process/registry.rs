@@ -10,19 +10,19 @@ use crate::base::lock::Lock;
 struct Entry {
     /// The process that has started it: a copy of this table in a forked process is nobody's.
     owner: u32,
-    pid: u32,
     child: Weak<Child>,
 }
 
 static CHILDREN: Lock<Vec<Entry>> = Lock::new(Vec::new());
 
 pub(crate) fn enter(child: &Arc<Child>) {
-    let entry = Entry { owner: std::process::id(), pid: child.pid, child: Arc::downgrade(child) };
+    let entry = Entry { owner: std::process::id(), child: Arc::downgrade(child) };
     CHILDREN.lock().push(entry);
 }
 
 pub(crate) fn leave(child: &Child) {
-    CHILDREN.lock().retain(|entry| entry.pid != child.pid);
+    // By its place, not its pid: that may be another's already.
+    CHILDREN.lock().retain(|entry| !core::ptr::eq(entry.child.as_ptr(), child));
 }
 
 /// A child, as [`children`] tells of it.

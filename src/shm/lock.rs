@@ -83,6 +83,10 @@ impl<B: Body> Object<B> {
 impl<B: Body> Drop for Held<'_, B> {
     #[inline]
     fn drop(&mut self) {
+        // A copy in the child of a fork: the lock is the parent's.
+        if !self.object.is_own() {
+            return;
+        }
         self.word.release();
         notify_one(self.object.body().event(self.event));
     }

@@ -9,11 +9,12 @@
 //! spoil values, and make waits last, but what is read from shared memory is never used as a length, an
 //! index or an address before it was checked.
 //!
-//! Reading order: `region`, `base::event_word`, `event`, `listener` (coroutines), `identity`, `watch` (deaths),
+//! Reading order: `region`, `base::event_word`, `event`, `listener` (coroutines), `identity`, `forked`, `watch` (deaths),
 //! `object` (members), `base::robust_word`, `lock`.
 
 mod array;
 pub(crate) mod event;
+mod forked;
 pub(crate) mod identity;
 mod listener;
 pub(crate) mod lock;

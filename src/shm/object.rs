@@ -43,6 +43,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::event::{self, Events, notify_all};
+use super::forked;
 use super::identity::Identity;
 use super::region::Region;
 use super::watch::{self, Mourner};
@@ -163,6 +164,7 @@ impl<B: Body> Object<B> {
 
     fn unjoined(region: Region) -> io::Result<Self> {
         let watched = Lock::new((0, false));
+        forked::arm();
         Ok(Self { region, own: Identity::own()?, slot: usize::MAX, watched, body: PhantomData })
     }
 
@@ -183,8 +185,9 @@ impl<B: Body> Object<B> {
     }
 
     /// Tells whether this process has mapped it: a handle that a fork has copied is still its parent's.
-    fn is_own(&self) -> bool {
-        self.own.pid() == std::process::id()
+    #[inline]
+    pub(crate) fn is_own(&self) -> bool {
+        forked::is_process(self.own.pid())
     }
 
     fn header(&self) -> &Header {
@@ -343,9 +346,10 @@ impl<B: Body> Mourner for Object<B> {
 
 impl<B: Body> Drop for Object<B> {
     fn drop(&mut self) {
-        if let Some(slot) = self.header().members.get(self.slot)
-            && self.is_own()
-        {
+        if !self.is_own() {
+            return;
+        }
+        if let Some(slot) = self.header().members.get(self.slot) {
             // Release pairs with `is_vacant`: what this process did comes before.
             let _ = slot.compare_exchange(self.own.raw(), 0, Ordering::Release, Ordering::Relaxed);
             (0..B::EVENTS).for_each(|index| notify_all(self.body().event(index)));

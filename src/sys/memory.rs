@@ -1,6 +1,7 @@
 //! Address space: reserve, guard, give back.
 
 use core::ffi::CStr;
+use core::sync::atomic::AtomicU32;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -120,4 +121,42 @@ pub(crate) fn map_shared(file: BorrowedFd<'_>, len: usize) -> io::Result<*mut u8
     // SAFETY: a new mapping at a place of the kernel's choice touches nothing that exists.
     let place = unsafe { libc::mmap(core::ptr::null_mut(), len, protection, libc::MAP_SHARED, fd, 0) };
     if place == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(place.cast()) }
+}
+
+#[cfg(target_arch = "x86_64")]
+const LARGEST_PAGE: usize = 4096;
+#[cfg(not(target_arch = "x86_64"))]
+const LARGEST_PAGE: usize = 65536;
+
+/// A page with one word on it.
+#[derive(Debug)]
+#[cfg_attr(target_arch = "x86_64", repr(C, align(4096)))]
+#[cfg_attr(not(target_arch = "x86_64"), repr(C, align(65536)))]
+pub(crate) struct Page {
+    word: AtomicU32,
+    _rest: [u8; LARGEST_PAGE - size_of::<u32>()],
+}
+
+impl Page {
+    /// All zeros.
+    pub(crate) const fn new() -> Self {
+        Self { word: AtomicU32::new(0), _rest: [0; LARGEST_PAGE - size_of::<u32>()] }
+    }
+
+    #[inline]
+    pub(crate) const fn word(&self) -> &AtomicU32 {
+        &self.word
+    }
+}
+
+/// Lets the page be zeros in the child of any fork; where the kernel cannot do that, the C library calls `wipe` in
+/// the child of those that it makes.
+pub(crate) fn wipe_on_fork(page: &'static Page, wipe: extern "C" fn()) {
+    let place = core::ptr::from_ref(page).cast_mut().cast();
+    // SAFETY: the page holds nothing but an atomic word, and only a child loses it.
+    let wiped = unsafe { libc::madvise(place, LARGEST_PAGE, libc::MADV_WIPEONFORK) };
+    if wiped != 0 {
+        // SAFETY: a static function.
+        let _ = unsafe { libc::pthread_atfork(None, None, Some(wipe)) };
+    }
 }

@@ -95,6 +95,8 @@ pub(super) struct State {
 }
 
 pub(super) struct Core {
+    /// The process that has made it: a copy in one that it forks by itself is nobody's.
+    pub(super) owner: u32,
     pub(super) config: Config,
     pub(super) board: Board,
     state: Mutex<State>,
@@ -128,6 +130,7 @@ impl Core {
         let mut state = State::default();
         state.workers.resize_with(config.workers, || None);
         Ok(Arc::new(Self {
+            owner: std::process::id(),
             board: Board::new(config.workers)?,
             state: Mutex::new(state),
             pump: Mutex::new(()),

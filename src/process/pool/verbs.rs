@@ -283,7 +283,9 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.core.terminate();
+        if self.core.owner == std::process::id() {
+            self.core.terminate();
+        }
     }
 }
 

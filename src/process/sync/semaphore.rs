@@ -213,6 +213,10 @@ pub struct Permit<'a>(&'a Semaphore);
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let object = &self.0.0;
+        // A copy in the child of a fork: the permit is the parent's.
+        if !object.is_own() {
+            return;
+        }
         let body = object.body();
         let _shield = Shield::new();
         {
