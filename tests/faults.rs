@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{child, on_workers, runtime, watched};
 use ropewalk::coroutine::{CoroutineBuilder, Suspender};
 use ropewalk::queue::{LifoQueue, PriorityQueue, Queue};
-use ropewalk::sync::{Event, Mutex, RawMutex, Semaphore, WaitGroup};
+use ropewalk::sync::{Barrier, Event, Mutex, RawMutex, Semaphore, WaitGroup};
 use ropewalk::thread::{ThreadPool, WhenFull};
 use ropewalk::{JoinError, JoinHandle, Runtime};
 
@@ -209,6 +209,55 @@ fn set_limit(resource: libc::__rlimit_resource_t, value: u64) {
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
+/// Runs `count` coroutines of a runtime at once, with stacks of `size` bytes each.
+fn at_once(runtime: &Runtime, count: usize, size: usize) {
+    let meet = Arc::new(Barrier::new(count));
+    let handles: Vec<_> = (0..count)
+        .map(|_| {
+            let meet = Arc::clone(&meet);
+            let builder = ropewalk::Builder::new().stack_size(size);
+            builder
+                .spawn_in(runtime, move || assert!(meet.wait_timeout(Duration::from_secs(10)).is_ok()))
+                .unwrap()
+        })
+        .collect();
+    handles.into_iter().for_each(|handle| handle.join().unwrap());
+}
+
+#[test]
+fn stacks_that_others_keep_go_to_whoever_gets_none_from_the_kernel() {
+    const LARGE: usize = 64 << 20;
+    let test = "stacks_that_others_keep_go_to_whoever_gets_none_from_the_kernel";
+    if let Some(output) = child(test) {
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let (asleep, busy, poor) = (runtime(1), runtime(1), runtime(1));
+    poor.run(|| ());
+    at_once(&asleep, 6, LARGE);
+    let turns = busy.spawn(|| {
+        loop {
+            ropewalk::yield_now();
+        }
+    });
+    at_once(&busy, 6, LARGE);
+    // No room for one more, but for what else a process needs.
+    limit_address_space(LARGE as u64 / 2);
+    at_once(&poor, 12, LARGE);
+    // And for smaller ones; also the other way round, and by hand.
+    at_once(&busy, 12, LARGE / 4);
+    let by_hand: Result<Vec<_>, _> = (0..12)
+        .map(|_| CoroutineBuilder::new().stack_size(LARGE).build(|_: &Suspender<(), ()>, ()| ()))
+        .collect();
+    assert_eq!(by_hand.unwrap().len(), 12);
+    at_once(&busy, 12, LARGE);
+    let by_hand =
+        busy.run(|| CoroutineBuilder::new().stack_size(LARGE).build(|_: &Suspender<(), ()>, ()| ()).is_ok());
+    assert!(by_hand, "its own worker keeps some");
+    turns.cancel();
+    assert!(turns.join().unwrap_err().is_cancelled());
+}
+
 #[test]
 fn without_address_space_each_coroutine_too_many_is_told_so() {
     let test = "without_address_space_each_coroutine_too_many_is_told_so";
@@ -216,8 +265,7 @@ fn without_address_space_each_coroutine_too_many_is_told_so() {
         assert!(output.status.success(), "{output:?}");
         return;
     }
-    // One worker: stacks that another keeps for its next coroutines are not to be had.
-    let runtime = runtime(1);
+    let runtime = runtime(2);
     runtime.run(|| ());
     limit_address_space(200 << 20);
     let gate = Arc::new(Event::new());

@@ -4,8 +4,8 @@
 //!
 //! | the worker | a waker |
 //! |---|---|
-//! | stores `sleeping = true` | puts work in the inbox, the injector, a deque |
-//! | looks at inbox, injector, ends | swaps `sleeping` to false |
+//! | stores `sleeping = true` | puts work in the inbox, the injector, a deque; asks for stacks |
+//! | looks at inbox, injector, ends, shortages | swaps `sleeping` to false |
 //! | sleeps in epoll | if it was true, notifies the reactor |
 //!
 //! Whichever comes second sees the other, so either the worker finds the work or the waker finds the
@@ -33,6 +33,7 @@ const REST: Duration = Duration::from_millis(20);
 
 /// Waits for work. `Break` when the runtime has ended.
 pub(crate) fn wait(worker: &Worker) -> ControlFlow<()> {
+    worker.share_stacks();
     let ending = worker.core().is_ending();
     if ending {
         if super::cancel::cancel_all(worker) {
@@ -50,6 +51,7 @@ pub(crate) fn wait(worker: &Worker) -> ControlFlow<()> {
     if !worker.inbox.is_empty(Ordering::SeqCst)
         || worker.core().injector.len() > 0
         || worker.core().somebody_needs_help(worker)
+        || worker.is_asked_for_stacks()
         || worker.core().is_ending() != ending
     {
         worker.sleeping.store(false, Ordering::SeqCst);

@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use super::core::Core;
+use super::party;
 use super::task::{Task, TaskRef};
-use super::worker::Worker;
+use super::worker::{self, Worker};
 use crate::base::lock::Lock;
+use crate::coroutine::stack::shortage;
 
 impl Worker {
     /// Wakes the worker if it sleeps; true if it did. From any thread.
@@ -63,8 +65,23 @@ pub(crate) fn send_cancel(task: &TaskRef) {
 /// Living workers by address.
 static LIVING: Lock<BTreeMap<usize, Weak<Core>>> = Lock::new(BTreeMap::new());
 
+/// Makes all workers give back the stacks that they keep: wakes those that sleep.
+fn ask_for_stacks() {
+    if party::is_coroutine()
+        && let Some(own) = worker::current()
+    {
+        own.share_stacks();
+    }
+    // Held beyond the lock, which the end of a runtime takes.
+    let cores: Vec<_> = LIVING.lock().values().filter_map(Weak::upgrade).collect();
+    for worker in cores.iter().flat_map(|core| core.workers()) {
+        worker.wake_if_asleep();
+    }
+}
+
 /// Enters a runtime's workers into the table of the living ones.
 pub(crate) fn enter(core: &Arc<Core>) {
+    shortage::on_shortage(ask_for_stacks);
     let mut table = LIVING.lock();
     for worker in core.all() {
         table.insert(core::ptr::from_ref(worker).addr(), Arc::downgrade(core));

@@ -289,6 +289,22 @@ impl Worker {
         self.counters.finished.add(1);
     }
 
+    /// Tells whether somebody has got no stack, and needs those that this worker keeps.
+    pub(crate) fn is_asked_for_stacks(&self) -> bool {
+        // SAFETY: this is the worker's thread, and no other borrow is alive.
+        unsafe { self.owner() }.stacks.is_asked()
+    }
+
+    /// Gives them back, if so.
+    pub(crate) fn share_stacks(&self) {
+        // SAFETY: this is the worker's thread, and no other borrow is alive.
+        let owner = unsafe { self.owner() };
+        if owner.stacks.is_asked() {
+            owner.stacks.answer();
+            self.counters.cached.set(0);
+        }
+    }
+
     /// Tells whether stacks it keeps may have memory below their top pages.
     pub(crate) fn has_deep_stacks(&self) -> bool {
         // SAFETY: this is the worker's thread, and no other borrow is alive.
@@ -341,6 +357,7 @@ impl Worker {
     #[cold]
     fn maintain(&self) {
         timers::fire(self);
+        self.share_stacks();
         if self.reactor.has_sources() {
             idle::poll(self, Some(core::time::Duration::ZERO));
         }

@@ -7,7 +7,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::io;
 
-use super::advice;
+use super::{advice, shortage};
 use crate::base::lock::Lock;
 use crate::sys::memory;
 
@@ -167,11 +167,21 @@ fn smallest(page: usize) -> u32 {
     SMALLEST.max((4 * page).trailing_zeros())
 }
 
-/// Takes one slot of a class.
+/// Takes one slot of a class, or of a larger one if there is no other.
 pub(super) fn take(class: usize) -> Result<Slot, StackError> {
     let mut one = Vec::with_capacity(1);
-    take_many(class, 1, &mut one)?;
-    Ok(one.pop().expect("a slot, or an error"))
+    match take_many(class, 1, &mut one) {
+        Ok(()) => Ok(one.pop().expect("a slot, or an error")),
+        Err(error) => shortage::overcome(class).ok_or(error),
+    }
+}
+
+/// Takes a free slot of at least a class, without asking the kernel.
+pub(super) fn take_free(class: usize) -> Option<Slot> {
+    let slot = POOL[class..].iter().find_map(|pool| pool.lock().free.pop())?;
+    // Relaxed: a figure.
+    OUT.fetch_add(1, Ordering::Relaxed);
+    Some(slot)
 }
 
 /// Takes at least one slot of a class, and at most `most`: all used before, or all new.

@@ -14,7 +14,7 @@
 
 use super::advice::{self, MOST as VECTOR};
 use super::arena::{self, ALIGNMENT, CLASSES, Slot, page_size};
-use super::{Stack, StackError, check_size};
+use super::{Stack, StackError, check_size, shortage};
 
 /// Kept at most, of each size; half of them go back to the arena when there are more.
 const MOST: usize = 1024;
@@ -25,6 +25,8 @@ const LOOK: usize = 4096;
 pub(crate) struct StackCache {
     shelves: [Shelf; CLASSES],
     cached: usize,
+    /// The last shortage that it has given its stacks back for.
+    answered: u32,
 }
 
 /// The stacks of one size.
@@ -72,7 +74,8 @@ impl Shelf {
     /// Takes a slot that is new to this worker.
     fn get_new(&mut self, class: usize) -> Result<Stack, StackError> {
         if self.fresh.is_empty() {
-            arena::take_many(class, self.batch.max(1), &mut self.fresh)?;
+            let batch = if shortage::is_strict() { 1 } else { self.batch.max(1) };
+            arena::take_many(class, batch, &mut self.fresh)?;
             let size = self.fresh[0].size;
             // At first as many as share a page of page tables, then as many as one call takes.
             self.batch = (self.batch * 8).clamp((ALIGNMENT / size).clamp(1, VECTOR), VECTOR);
@@ -92,7 +95,7 @@ impl Shelf {
 
 impl StackCache {
     pub(crate) fn new() -> Self {
-        Self { shelves: [const { Shelf::EMPTY }; CLASSES], cached: 0 }
+        Self { shelves: [const { Shelf::EMPTY }; CLASSES], cached: 0, answered: shortage::asked() }
     }
 
     /// Takes a stack of at least `size` bytes.
@@ -100,15 +103,41 @@ impl StackCache {
     pub(crate) fn get(&mut self, size: usize) -> Result<Stack, StackError> {
         let class = check_size(size)?;
         let shelf = &mut self.shelves[class];
-        let Some(stack) = shelf.kept.pop() else { return shelf.get_new(class) };
+        let Some(stack) = shelf.kept.pop() else {
+            return shelf.get_new(class).or_else(|error| self.get_from_others(class, error));
+        };
         shelf.lowest = shelf.lowest.min(shelf.kept.len());
         self.cached -= 1;
         Ok(stack)
     }
 
+    /// The kernel has no more: takes what other caches keep, or this one for other sizes.
+    #[cold]
+    fn get_from_others(&mut self, class: usize, error: StackError) -> Result<Stack, StackError> {
+        self.clear();
+        shortage::overcome(class).map(Stack::from_slot).ok_or(error)
+    }
+
+    /// Tells whether somebody needs what it keeps.
+    #[inline]
+    pub(crate) fn is_asked(&self) -> bool {
+        self.answered != shortage::asked()
+    }
+
+    /// Gives all back, because somebody needs it.
+    #[cold]
+    pub(crate) fn answer(&mut self) {
+        self.answered = shortage::asked();
+        self.clear();
+    }
+
     /// Keeps a stack that nobody runs on.
     #[inline]
     pub(crate) fn put(&mut self, stack: Stack) {
+        if shortage::is_strict() {
+            shortage::count();
+            return drop(stack);
+        }
         let shelf = &mut self.shelves[stack.class()];
         shelf.kept.push(stack);
         self.cached += 1;

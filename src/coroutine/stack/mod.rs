@@ -12,6 +12,7 @@
 //! * `arena`: reservations by size, free slots, guards; shared by all threads, behind a short lock.
 //! * `advice`: what the kernel is told of slots, many at once.
 //! * `cache`: what a worker keeps for the next spawn, and how deep ones become flat again; no lock.
+//! * `shortage`: how caches give that back when the kernel has no more.
 //!
 //! A parked coroutine of little depth touches one page of its slot, the one at the top. Addresses of
 //! the tops are spread over 16 colours of 64 bytes, else all of them would fight for one cache set.
@@ -20,6 +21,7 @@ mod advice;
 pub(crate) mod arena;
 mod cache;
 pub(crate) mod nest;
+pub(crate) mod shortage;
 mod slot;
 
 pub(crate) use arena::{StackError, check_size};
