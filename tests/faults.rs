@@ -259,6 +259,36 @@ fn stacks_that_others_keep_go_to_whoever_gets_none_from_the_kernel() {
 }
 
 #[test]
+fn a_refused_closure_that_waits_in_its_destructor_holds_no_worker_up() {
+    struct Waits(Arc<Event>);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            self.0.wait();
+        }
+    }
+    if let Some(output) = child("a_refused_closure_that_waits_in_its_destructor_holds_no_worker_up") {
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let runtime = runtime(1);
+    runtime.run(|| ());
+    limit_address_space(32 << 20);
+    watched(move || {
+        let ready = Arc::new(Event::new());
+        let refused = [Waits(Arc::clone(&ready)), Waits(Arc::clone(&ready))].map(|waits| {
+            let builder = ropewalk::Builder::new().stack_size(64 << 20);
+            builder.spawn_in(&runtime, move || drop(waits)).unwrap()
+        });
+        // It comes after them, on the same worker.
+        runtime.spawn(move || ready.set()).join().unwrap();
+        for handle in refused {
+            let Err(JoinError::Panicked(payload)) = handle.join() else { panic!("it had a stack") };
+            named(payload.downcast_ref::<String>().unwrap(), &["cannot start", "address space"]);
+        }
+    });
+}
+
+#[test]
 fn without_address_space_each_coroutine_too_many_is_told_so() {
     let test = "without_address_space_each_coroutine_too_many_is_told_so";
     if let Some(output) = child(test) {

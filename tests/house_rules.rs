@@ -90,6 +90,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "runtime/park.rs",
     "runtime/party.rs",
     "runtime/permit.rs",
+    "runtime/refused.rs",
     "runtime/remote.rs",
     "runtime/sample.rs",
     "runtime/scope.rs",

@@ -26,6 +26,7 @@ pub(crate) mod park;
 pub(crate) mod party;
 mod permit;
 mod reactor;
+mod refused;
 mod remote;
 mod report;
 mod sample;

@@ -7,6 +7,7 @@
 //! | one turn is blocked in one system call for a tick | reports it, if that is asked for (`slipped`) |
 //! | all workers held up by their turns, and fresh work waits | starts a spare worker |
 //! | a worker has something to say in the middle of a wait | logs it |
+//! | there was no stack for a coroutine | drops its closure, and tells its joiner (`refused`) |
 //! | nothing runs for a while | sleeps until a worker wakes up: an idle runtime costs nothing |
 //!
 //! Its word:
@@ -33,6 +34,7 @@ use std::time::Instant;
 
 use super::builder;
 use super::core::Core;
+use super::refused::{self, Refused};
 use super::slipped::Looks;
 use super::worker::Worker;
 use crate::base::lock::Lock;
@@ -60,11 +62,14 @@ pub(crate) struct Monitor {
     pub(super) signal: Option<i32>,
     /// What workers have to say, to be logged here.
     notes: Lock<Vec<String>>,
+    /// Coroutines that could not start, to be ended here.
+    refused: refused::List,
 }
 
 impl Monitor {
     pub(crate) fn new(threshold: Option<Duration>, signal: Option<i32>) -> Self {
-        Self { word: AtomicU32::new(WATCHING), threshold, signal, notes: Lock::new(Vec::new()) }
+        let (notes, refused) = (Lock::new(Vec::new()), refused::List::new());
+        Self { word: AtomicU32::new(WATCHING), threshold, signal, notes, refused }
     }
 
     /// Says that a worker is about to run something. One load while the monitor watches.
@@ -82,6 +87,14 @@ impl Monitor {
     pub(crate) fn note(&self, text: String) {
         self.notes.lock().push(text);
         self.wake();
+    }
+
+    /// Has a coroutine that cannot start ended by the monitor's thread; gives it back if that has ended.
+    #[cold]
+    pub(super) fn end(&self, refused: Refused) -> Option<Refused> {
+        let back = self.refused.push(refused);
+        self.wake();
+        back
     }
 
     fn log_notes(&self) {
@@ -127,6 +140,7 @@ fn watch(core: &Arc<Core>) {
     let mut quiet = 0;
     while !core.is_ending() {
         core.monitor.log_notes();
+        core.monitor.refused.end_all();
         let now = Instant::now();
         let (mut moved, mut stuck, mut held) = (false, 0, 0);
         let (mut long, mut slipped) = (Vec::new(), Vec::new());
@@ -186,6 +200,7 @@ fn watch(core: &Arc<Core>) {
         rest(core, &mut quiet);
     }
     core.monitor.log_notes();
+    core.monitor.refused.close();
     for spare in spares {
         let _ = spare.join();
     }
@@ -219,8 +234,9 @@ fn rest(core: &Core, quiet: &mut u32) {
     // SeqCst: see `note_running`.
     word.store(ASLEEP, Ordering::SeqCst);
     let all_sleep = core.workers().iter().all(|worker: &Worker| worker.sleeping.load(Ordering::SeqCst));
-    // The notes' lock orders this with `note`, which wakes after its push.
-    if !all_sleep || core.is_ending() || !core.monitor.notes.lock().is_empty() {
+    // The locks order this with `note` and `end`, which wake after their push.
+    let has_notes = !core.monitor.notes.lock().is_empty() || !core.monitor.refused.is_empty();
+    if !all_sleep || core.is_ending() || has_notes {
         word.store(WATCHING, Ordering::SeqCst);
         return;
     }

@@ -4,6 +4,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::extra::Extra;
+use super::refused::Refused;
 use super::task::{CANCELLED, STARTED, Task};
 use super::worker::Worker;
 use crate::coroutine::stack::StackError;
@@ -69,7 +70,11 @@ fn no_stack(worker: &Worker, task: NonNull<Task>, error: &StackError) -> bool {
     }
     worker.counters.started.add(1);
     // SAFETY: it has not started, and came from a queue.
-    unsafe { Task::refuse(task, why) };
+    let refused = unsafe { Refused::new(task, why) };
     worker.counters.finished.add(1);
+    if let Some(refused) = worker.core().monitor.end(refused) {
+        // The runtime ends, and its monitor has.
+        refused.end();
+    }
     false
 }

@@ -170,6 +170,15 @@ impl TaskRef {
         unsafe { slot.assume_init() }
     }
 
+    /// Ends a task that cannot start: its closure is dropped, and its result is a panic with `why`.
+    ///
+    /// # Safety
+    /// * The task has not started, and the caller has taken it out of its queue.
+    pub(crate) unsafe fn refuse(&self, why: String) {
+        // SAFETY: the caller's duty.
+        unsafe { (self.vtable.refuse)(self.0, why) };
+    }
+
     /// Drops the result that nobody will take.
     ///
     /// # Safety
@@ -236,17 +245,6 @@ impl Task {
         // SAFETY: the caller is the strand of this task.
         unsafe { (vtable.run)(task) }
     }
-
-    /// Ends a task that cannot start: its closure is dropped, and its result is a panic with `why`.
-    ///
-    /// # Safety
-    /// * The task has not started, and the caller has taken it out of its queue.
-    pub(crate) unsafe fn refuse(task: NonNull<Task>, why: String) {
-        // SAFETY: the scheduler's reference is counted, and given up here.
-        let task = unsafe { TaskRef::from_raw(task) };
-        // SAFETY: the caller's duty.
-        unsafe { (task.vtable.refuse)(task.0, why) };
-    }
 }
 
 /// # Safety
@@ -278,7 +276,7 @@ unsafe fn run<F: FnOnce() -> T, T, H: Hook>(task: NonNull<Task>) {
 }
 
 /// # Safety
-/// * As for [`Task::refuse`].
+/// * As for [`TaskRef::refuse`].
 unsafe fn refuse<F, T, H: Hook>(task: NonNull<Task>, why: String) {
     // SAFETY: the vtable is that of this very cell type, and the caller holds a reference.
     let cell = unsafe { task.cast::<TaskCell<F, T, H>>().as_ref() };
