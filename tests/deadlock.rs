@@ -247,3 +247,90 @@ fn what_a_coroutine_has_left_locked_cannot_be_released_by_a_later_one() {
         });
     });
 }
+
+/// Locks `first`, meets the others, and locks `second`: at once, or in a destructor while it unwinds.
+fn hold_and_want_later(first: &Mutex<u32>, second: &Mutex<u32>, meet: &Barrier, unwinding: bool) -> Ended {
+    struct Locks<'a>(&'a Mutex<u32>, &'a Mutex<u32>);
+    impl Drop for Locks<'_> {
+        fn drop(&mut self) {
+            // The other waits for `first` by now, and so this closes the cycle; or it will.
+            let patience = std::time::Instant::now() + Duration::from_millis(20);
+            while !self.0.state().contended && std::time::Instant::now() < patience {
+                thread::yield_now();
+            }
+            *self.1.lock() += 10;
+        }
+    }
+    if !unwinding {
+        return hold_and_want(first, second, meet);
+    }
+    let attempt = AssertUnwindSafe(|| {
+        let _one = first.lock();
+        let _later = Locks(first, second);
+        meet.wait().unwrap();
+        panic!("on purpose");
+    });
+    catch_unwind(attempt).map_err(|payload| (*payload.downcast::<&str>().unwrap()).to_owned())
+}
+
+#[test]
+fn a_party_that_unwinds_is_not_told_but_another_one() {
+    for threads in [true, false] {
+        for _ in 0..3 {
+            watched(move || {
+                let (one, two, meet) = (Mutex::new(1), Mutex::new(2), Barrier::new(2));
+                let unwinds = || hold_and_want_later(&one, &two, &meet, true);
+                let waits = || hold_and_want_later(&two, &one, &meet, false);
+                let (purpose, told) = if threads {
+                    thread::scope(|scope| {
+                        let (first, second) = (scope.spawn(unwinds), scope.spawn(waits));
+                        (first.join().unwrap(), second.join().unwrap())
+                    })
+                } else {
+                    ropewalk::scope(|scope| {
+                        let (first, second) = (scope.spawn(unwinds), scope.spawn(waits));
+                        (first.join().unwrap(), second.join().unwrap())
+                    })
+                };
+                assert_eq!(purpose, Err("on purpose".to_owned()));
+                assert!(told.clone().unwrap_err().starts_with("deadlock:"), "{told:?}");
+                assert_eq!((*one.lock(), *two.lock()), (1, 12));
+            });
+        }
+    }
+}
+
+#[test]
+fn a_deadlock_of_parties_that_all_unwind_is_logged_and_aborts_nothing() {
+    struct Told(std::sync::mpsc::SyncSender<String>);
+    impl log::Log for Told {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            let _ = self.0.try_send(record.args().to_string());
+        }
+        fn flush(&self) {}
+    }
+    if let Some(output) = common::child("a_deadlock_of_parties_that_all_unwind_is_logged_and_aborts_nothing")
+    {
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let (sender, told) = std::sync::mpsc::sync_channel(16);
+    log::set_boxed_logger(Box::new(Told(sender))).unwrap();
+    log::set_max_level(log::LevelFilter::Error);
+    let shared = Arc::new((Mutex::new(1), Mutex::new(2), Barrier::new(2)));
+    for turn in [false, true] {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || {
+            let (one, two, meet) = &*shared;
+            let (first, second) = if turn { (one, two) } else { (two, one) };
+            hold_and_want_later(first, second, meet, true)
+        });
+    }
+    let report = told.recv_timeout(Duration::from_secs(20)).expect("the log is told");
+    assert!(report.starts_with("deadlock:") && report.contains("while they unwind"), "{report}");
+    // The two wait for ever.
+    std::process::exit(0);
+}

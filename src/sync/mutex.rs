@@ -60,7 +60,8 @@ impl<T: ?Sized> Mutex<T> {
     /// ```
     ///
     /// # Panics
-    /// If this wait closes a cycle of owners who wait for each other, itself included.
+    /// If this wait closes a cycle of owners who wait for each other, itself included. A caller that unwinds is not
+    /// told, but another one on the cycle; if all unwind, the log is told, and they wait for ever.
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
@@ -144,6 +145,10 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 }
 
 /// The right to the value; gives it back when dropped. Stays with the party that locked.
+///
+/// Should it be dropped by another coroutine of the same worker (carried there by a hand-resumed coroutine or a
+/// thread-local), it unlocks all the same; until then, the search for deadlocks takes the one that has locked for
+/// the holder.
 ///
 /// It does not move to another thread, and is shared only if the value may be:
 /// ```compile_fail,E0277

@@ -14,6 +14,7 @@
 use core::fmt;
 use core::panic::Location;
 use core::ptr;
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::time::Instant;
 
@@ -100,7 +101,8 @@ impl RawMutex {
     /// Waits for the mutex and takes it. A cancellation point if it has to wait.
     ///
     /// # Panics
-    /// If this wait closes a cycle of owners who wait for each other; the message names them all.
+    /// If this wait closes a cycle of owners who wait for each other; the message names them all. A caller that
+    /// unwinds is not told, but another one on the cycle; if all unwind, the log is told, and they wait for ever.
     #[inline]
     #[track_caller]
     pub fn acquire(&self) {
@@ -225,19 +227,23 @@ impl RawMutex {
 
     fn wait(&self, id: u32, deadline: Option<Instant>, at: &'static Location<'static>) -> bool {
         let mut lost = 0;
+        // Once: while this party waits, another coroutine of its thread may unwind.
+        let unwinds = std::thread::panicking();
         loop {
             let owner = match self.0.try_barge(id) {
                 Found::Taken => return true,
                 Found::Held { owner, .. } => owner,
             };
-            let watched = deadlock::Watched::enter(self, deadline, at);
-            if !self.0.contend(owner) {
-                continue;
-            }
             let how =
                 How { reason: Reason::Lock, deadline, key: self.address(), note: lost, front: lost > 0 };
-            let outcome = shard(self.address()).wait_if(how, |(), _| self.0.is_contended());
-            drop(watched);
+            let outcome = deadlock::watched(self, deadline, at, unwinds, |told| {
+                if !self.0.contend(owner) {
+                    return None;
+                }
+                // Relaxed: see `deadlock`.
+                let must_wait = || self.0.is_contended() && !told.load(Ordering::Relaxed);
+                shard(self.address()).wait_if(how, |(), _| must_wait())
+            });
             match outcome {
                 Some(Outcome::Notified) if self.0.owner() == id => return true,
                 Some(Outcome::Notified) => lost += 1,
