@@ -192,6 +192,26 @@ impl<T: Send + 'static> Shared<T> {
     }
 }
 
+impl<T> Shared<T> {
+    /// Calls `f` with what it is for, if the result is there; otherwise when it comes. Called by the one handle.
+    fn call_back<V>(
+        &self,
+        wanted: impl FnOnce(&Result<T, TaskError>) -> Option<&V>,
+        list: impl FnOnce(&mut State<T>) -> &mut Vec<Callback<V>>,
+        f: Callback<V>,
+    ) {
+        let mut state = self.state.lock();
+        let Some(result) = state.result.take() else { return list(&mut state).push(f) };
+        // The callback is foreign code, so not under the lock. Nobody looks for the result meanwhile: the handle
+        // is here. If `f` panics, the handle is lost, and the result with it.
+        drop(state);
+        if let Some(value) = wanted(&result) {
+            f(value);
+        }
+        self.state.lock().result = Some(result);
+    }
+}
+
 fn call<V>(callback: Callback<V>, value: &V) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| callback(value))) {
         unwind::report(|| log::error!("a callback of a pool's task has panicked"));
@@ -297,25 +317,13 @@ impl<T: Send + 'static> AsyncResult<T> {
 
     /// Calls `f` with the value, on the thread that ran the task; at once, here, if it is done already.
     pub fn on_success(self, f: impl FnOnce(&T) + Send + 'static) -> Self {
-        let mut state = self.shared.state.lock();
-        match &state.result {
-            Some(Ok(value)) => f(value),
-            Some(Err(_)) => {}
-            None => state.on_success.push(Box::new(f)),
-        }
-        drop(state);
+        self.shared.call_back(|result| result.as_ref().ok(), |state| &mut state.on_success, Box::new(f));
         self
     }
 
     /// Calls `f` with the error, on the thread that ran the task; at once, here, if it is done already.
     pub fn on_error(self, f: impl FnOnce(&TaskError) + Send + 'static) -> Self {
-        let mut state = self.shared.state.lock();
-        match &state.result {
-            Some(Err(error)) => f(error),
-            Some(Ok(_)) => {}
-            None => state.on_error.push(Box::new(f)),
-        }
-        drop(state);
+        self.shared.call_back(|result| result.as_ref().err(), |state| &mut state.on_error, Box::new(f));
         self
     }
 }
@@ -323,5 +331,28 @@ impl<T: Send + 'static> AsyncResult<T> {
 impl<T> fmt::Debug for AsyncResult<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsyncResult").field("ready", &self.shared.done.is_set()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::thread::ThreadPool;
+
+    #[test]
+    fn a_late_callback_runs_without_the_lock_of_the_result() {
+        let pool = ThreadPool::new(1);
+        let good = pool.apply_async(|| 7).unwrap();
+        good.wait();
+        let (shared, tried) = (Arc::clone(&good.shared), Arc::new(Mutex::new(0)));
+        let count = Arc::clone(&tried);
+        let good =
+            good.on_success(move |value| *count.lock() += value * i32::from(!shared.state.is_locked()));
+        assert_eq!((*tried.lock(), good.successful(), good.get().unwrap()), (7, Some(true), 7));
+        let bad = pool.apply_async(|| -> i32 { panic!("on purpose") }).unwrap();
+        bad.wait();
+        let (shared, count) = (Arc::clone(&bad.shared), Arc::clone(&tried));
+        let bad = bad.on_error(move |_| *count.lock() += i32::from(!shared.state.is_locked()));
+        assert_eq!((*tried.lock(), bad.on_success(|_| unreachable!()).get().is_err()), (8, true));
     }
 }
