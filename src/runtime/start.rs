@@ -34,6 +34,10 @@ pub(crate) fn bind(worker: &Worker, task: NonNull<Task>) -> bool {
     unsafe { header.strand.get().write(core::mem::MaybeUninit::new(strand)) };
     worker.counters.started.add(1);
     owner.started.insert(task);
+    if owner.ready.capacity() < owner.started.len() {
+        // Room for all of them (I3 of `worker`).
+        owner.ready.reserve(owner.started.len());
+    }
     // Release: `home` is read by whoever claims a wait of this task, through the list's lock.
     header.party.home.store(core::ptr::from_ref(worker).cast_mut(), Ordering::Release);
     // AcqRel: pairs with `cancel::request`: either it finds STARTED and sends a message to `home`,

@@ -17,6 +17,7 @@
 //! * I1: `owner` is touched by the worker's thread only, and never borrowed across a switch or a
 //!   call into user code.
 //! * I2: a started coroutine that waits is in no queue; its claim puts it in exactly one.
+//! * I3: `ready` has room for every started coroutine, so no wake and no yield allocates.
 
 use core::cell::{Cell, UnsafeCell};
 use core::ptr::{self, NonNull};

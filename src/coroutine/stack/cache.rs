@@ -74,6 +74,8 @@ impl Shelf {
     /// Takes a slot that is new to this worker.
     fn get_new(&mut self, class: usize) -> Result<Stack, StackError> {
         if self.fresh.is_empty() {
+            // At once, so that no coroutine that ends has to allocate; pages of it are touched as they are used.
+            self.kept.reserve(MOST + 1);
             let batch = if shortage::is_strict() { 1 } else { self.batch.max(1) };
             arena::take_many(class, batch, &mut self.fresh)?;
             let size = self.fresh[0].size;
