@@ -121,6 +121,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "shm/region.rs",
     "thread/borrow.rs",
     "sync/deadlock.rs",
+    "sync/mapped.rs",
     "sync/mutex.rs",
     "sync/once.rs",
     "sync/reentrant.rs",

@@ -235,3 +235,28 @@ fn a_put_whose_comparison_panics_has_put_nothing() {
     assert_eq!(queue.close_now(), [Incomparable(5), Incomparable(9)]);
     queue.join();
 }
+
+#[test]
+fn a_queue_is_iterated_by_reference_until_it_is_closed_and_by_value_until_it_is_empty() {
+    on_workers(|| {
+        let queue = Arc::new(Queue::bounded(2));
+        let other = Arc::clone(&queue);
+        let putting = ropewalk::spawn(move || {
+            (0..100).for_each(|n| other.put(n).unwrap());
+            other.close();
+        });
+        let mut next = 0;
+        for n in &*queue {
+            assert_eq!(n, next);
+            next += 1;
+        }
+        assert_eq!(next, 100);
+        putting.join().unwrap();
+    });
+    let (lifo, open) = (LifoQueue::unbounded(), Queue::unbounded());
+    (0..3).for_each(|n| lifo.put(n).unwrap());
+    assert_eq!(lifo.into_iter().collect::<Vec<_>>(), [2, 1, 0]);
+    // It is not closed, but nobody else has it.
+    open.put(1).unwrap();
+    assert_eq!(open.into_iter().collect::<Vec<_>>(), [1]);
+}

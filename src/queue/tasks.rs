@@ -310,8 +310,38 @@ macro_rules! queue {
             /// queue.close();
             /// assert_eq!(queue.iter().sum::<i32>(), 6);
             /// ```
-            pub fn iter(&self) -> impl Iterator<Item = T> {
-                ::core::iter::from_fn(|| self.get().ok())
+            pub fn iter(&self) -> $crate::queue::Iter<'_, Self> {
+                $crate::queue::Iter(self)
+            }
+        }
+
+        impl<T: $bound $(+ $more)?> $crate::queue::iter::Source for $name<T> {
+            type Item = T;
+
+            fn wait_next(&self) -> Option<T> {
+                self.get().ok()
+            }
+
+            fn take_next(&self) -> Option<T> {
+                self.try_get().ok()
+            }
+        }
+
+        impl<'a, T: $bound $(+ $more)?> IntoIterator for &'a $name<T> {
+            type Item = T;
+            type IntoIter = $crate::queue::Iter<'a, $name<T>>;
+
+            fn into_iter(self) -> Self::IntoIter {
+                self.iter()
+            }
+        }
+
+        impl<T: $bound $(+ $more)?> IntoIterator for $name<T> {
+            type Item = T;
+            type IntoIter = $crate::queue::IntoIter<$name<T>>;
+
+            fn into_iter(self) -> Self::IntoIter {
+                $crate::queue::IntoIter(self)
             }
         }
 

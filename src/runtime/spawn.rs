@@ -51,7 +51,7 @@ where
 /// assert_eq!(handle.join().unwrap().as_deref(), Some("reader"));
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[must_use = "a builder does nothing until `spawn`"]
 pub struct Builder {
     name: Option<String>,

@@ -7,6 +7,7 @@ use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 use std::time::Instant;
 
+use super::mapped::MappedMutexGuard;
 use super::raw_mutex::{MutexState, RawMutex};
 
 /// A value that one party at a time may touch: coroutines and plain threads alike.
@@ -180,6 +181,24 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// The mutex it belongs to.
     pub(super) fn mutex(&self) -> &'a Mutex<T> {
         self.mutex
+    }
+
+    /// Goes on with a part of the value: the guard of that keeps the mutex locked. If `f` panics, it is unlocked.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::sync::{Mutex, MutexGuard};
+    ///
+    /// let pair = Mutex::new((1, "one"));
+    /// let number = MutexGuard::map(pair.lock(), |pair| &mut pair.0);
+    /// assert!(*number == 1 && pair.is_locked());
+    /// ```
+    pub fn map<U: ?Sized>(guard: Self, f: impl FnOnce(&mut T) -> &mut U) -> MappedMutexGuard<'a, U> {
+        let mutex = guard.mutex;
+        // SAFETY: the lock is held, and the guard, which nobody uses any more, alone reaches the value.
+        let part = f(unsafe { &mut *mutex.value.get() });
+        core::mem::forget(guard);
+        MappedMutexGuard::new(&mutex.raw, part)
     }
 }
 

@@ -9,6 +9,7 @@
 //! |---|---|---|---|
 //! | no `WRITER`, no `QUEUED` | one reader more | a reader, by CAS | it comes in |
 //! | 0 | `WRITER` | a writer, by CAS | it comes in |
+//! | `WRITER` | one reader | the writer, by CAS, or with the queue locked | it goes on as a reader |
 //! | held | the same, `QUEUED` | anybody, with the queue locked | it is going to wait |
 //! | the last one leaves, `QUEUED` | what the oldest waiters need | who leaves, with the queue locked | it hands over |
 //!
@@ -181,6 +182,25 @@ impl RawRwLock {
             self.word.fetch_and(!WRITER, Ordering::Release);
             self.hand_over();
         }
+    }
+
+    /// Makes the writer inside a reader.
+    pub(super) fn downgrade(&self) {
+        // Release pairs with the Acquire of the readers that come in.
+        if self.word.compare_exchange(WRITER, 1, Ordering::Release, Ordering::Relaxed).is_ok() {
+            return;
+        }
+        self.wake_all(|lock, list| {
+            let mut woken = Vec::new();
+            // Relaxed: with a writer inside, the word changes with the queue locked only.
+            let queued = lock.word.load(Ordering::Relaxed) & QUEUED;
+            // Release: as above.
+            lock.word.store(queued | 1, Ordering::Release);
+            if queued != 0 {
+                lock.let_in(list, true, &mut woken);
+            }
+            woken
+        });
     }
 
     /// Nobody is inside, and `QUEUED` keeps newcomers out: the oldest waiters come in.

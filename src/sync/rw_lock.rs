@@ -191,6 +191,29 @@ pub struct WriteGuard<'a, T: ?Sized> {
 // SAFETY: a shared guard gives out `&T` only.
 unsafe impl<T: ?Sized + Sync> Sync for WriteGuard<'_, T> {}
 
+impl<'a, T: ?Sized> WriteGuard<'a, T> {
+    /// Goes on as a reader, without letting another writer in between; readers that wait before the next writer
+    /// come in as well. Never waits.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::sync::{RwLock, WriteGuard};
+    ///
+    /// let lock = RwLock::new(1);
+    /// let mut writer = lock.write();
+    /// *writer += 1;
+    /// let reader = WriteGuard::downgrade(writer);
+    /// assert_eq!((*reader, lock.try_read().map(|value| *value)), (2, Some(2)));
+    /// assert!(lock.try_write().is_none());
+    /// ```
+    pub fn downgrade(guard: Self) -> ReadGuard<'a, T> {
+        let lock = guard.lock;
+        core::mem::forget(guard);
+        lock.raw.downgrade();
+        lock.reader()
+    }
+}
+
 impl<T: ?Sized> Deref for WriteGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {

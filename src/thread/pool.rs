@@ -39,13 +39,14 @@ pub enum WhenFull {
 }
 
 /// What a pool is built from.
+#[derive(Clone)]
 pub(super) struct Config {
     pub(super) name: Arc<str>,
     pub(super) threads: usize,
     pub(super) stack_size: Option<usize>,
     pub(super) bound: Option<usize>,
     pub(super) when_full: WhenFull,
-    pub(super) initializer: Option<Box<dyn Fn(usize) + Send + Sync>>,
+    pub(super) initializer: Option<Arc<dyn Fn(usize) + Send + Sync>>,
     pub(super) idle: Duration,
 }
 

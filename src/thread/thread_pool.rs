@@ -19,6 +19,7 @@ use super::task::{AsyncResult, Shared, SubmitError, TaskError};
 /// let pool = builder.initializer(|worker| assert!(worker < 2)).build();
 /// assert_eq!(pool.apply(|| std::thread::current().name().is_some()).unwrap(), true);
 /// ```
+#[derive(Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct ThreadPoolBuilder(Config);
 
@@ -50,7 +51,7 @@ impl ThreadPoolBuilder {
     /// Sets what each thread runs first, with the worker's number. If it panics, the pool is terminated: tasks
     /// that wait are told so, and no further thread is tried.
     pub fn initializer(mut self, f: impl Fn(usize) + Send + Sync + 'static) -> Self {
-        self.0.initializer = Some(Box::new(f));
+        self.0.initializer = Some(Arc::new(f));
         self
     }
 

@@ -1,7 +1,7 @@
 //! What the test files share: a watchdog, and runtimes of 1, 2 and 8 workers.
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses some of it")]
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use ropewalk::Runtime;
@@ -27,6 +27,29 @@ pub fn on_workers(f: impl Fn() + Send + Sync + Clone + 'static) {
     for workers in [1, 2, 8] {
         let f = f.clone();
         watched(move || runtime(workers).run(f));
+    }
+}
+
+/// Runs `f` on 4 coroutines and 2 plain threads at once, with 1, 2 and 8 workers.
+pub fn mixed(f: impl Fn() + Send + Sync + 'static) {
+    let f = Arc::new(f);
+    for workers in [1, 2, 8] {
+        let f = Arc::clone(&f);
+        watched(move || {
+            let runtime = runtime(workers);
+            let coroutines: Vec<_> = (0..4)
+                .map(|_| {
+                    let f = Arc::clone(&f);
+                    runtime.spawn(move || f())
+                })
+                .collect();
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| f());
+                }
+            });
+            coroutines.into_iter().for_each(|coroutine| coroutine.join().unwrap());
+        });
     }
 }
 
