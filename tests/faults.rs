@@ -143,6 +143,20 @@ fn a_release_by_a_stranger_changes_nothing() {
         let mutex = Arc::new(RawMutex::new());
         named(&mutex.release().unwrap_err().to_string(), &["nobody holds"]);
         mutex.acquire();
+        let own = Arc::clone(&mutex);
+        std::thread::Builder::new()
+            .name("holder".to_owned())
+            .spawn(move || {
+                let gate = RawMutex::new();
+                gate.acquire();
+                let wrong = ropewalk::scope(|s| s.spawn(|| gate.release().unwrap_err()).join().unwrap());
+                let number = format!("thread 'holder' (#{}) holds", ropewalk::current().id());
+                named(&wrong.to_string(), &[&number, "only the holder"]);
+                named(&own.release().unwrap_err().to_string(), &["a coroutine holds", "only the holder"]);
+            })
+            .unwrap()
+            .join()
+            .unwrap();
         for other in [
             ropewalk::spawn({
                 let mutex = Arc::clone(&mutex);
@@ -161,6 +175,18 @@ fn a_release_by_a_stranger_changes_nothing() {
         named(&semaphore.release().unwrap_err().to_string(), &["1"]);
         assert_eq!(semaphore.available(), 1);
     });
+}
+
+#[test]
+fn what_is_done_once_is_not_done_within_itself() {
+    use ropewalk::sync::{Lazy, Once, OnceCell};
+    static ONCE: Once = Once::new();
+    static CELL: OnceCell<u8> = OnceCell::new();
+    static LAZY: Lazy<u8> = Lazy::new(|| *LAZY);
+    named(&panic_text(|| ONCE.call_once(|| ONCE.call_once(|| ()))), &["a Once was used again", "for ever"]);
+    let within = || *CELL.get_or_init(|| *CELL.get_or_init(|| 1));
+    named(&panic_text(|| assert!(within() > 0)), &["a OnceCell or Lazy was used again"]);
+    named(&panic_text(|| assert!(*LAZY > 0)), &["a OnceCell or Lazy was used again"]);
 }
 
 #[test]
@@ -385,4 +411,26 @@ fn a_runtime_for_which_there_are_no_descriptors_or_threads_is_an_error() {
     // What was made of it is gone: one that fits can be built.
     let small = Runtime::builder().workers(1).build().unwrap();
     assert_eq!(small.run(|| 5), 5);
+}
+
+#[test]
+fn a_scope_whose_runtime_cannot_start_panics_and_waits_for_nobody() {
+    let test = "a_scope_whose_runtime_cannot_start_panics_and_waits_for_nobody";
+    if let Some(output) = child(test) {
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    set_limit(libc::RLIMIT_NOFILE, 4);
+    watched(|| {
+        let (data, mut dropped) = (Arc::new(5), 0);
+        let text = panic_text(|| {
+            ropewalk::scope(|s| {
+                let data = Arc::clone(&data);
+                s.spawn(move || assert_eq!(*data, 5));
+                dropped += 1;
+            });
+        });
+        named(&text, &["the global runtime cannot start"]);
+        assert_eq!((Arc::strong_count(&data), dropped), (1, 0), "the closure is dropped, the rest not run");
+    });
 }

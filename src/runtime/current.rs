@@ -41,7 +41,7 @@ impl Handle {
 
     fn of_thread() -> Self {
         let name = thread::current().name().map(Arc::from);
-        Self { id: NUMBER.with(|number| *number), name, permit: Arc::default() }
+        Self { id: thread_number(), name, permit: Arc::default() }
     }
 
     /// The number; coroutines and threads share one sequence, and no number is used twice.
@@ -244,11 +244,16 @@ pub(crate) fn worker_index() -> usize {
     super::worker::current().map_or(usize::MAX, |worker| worker.index)
 }
 
+/// The number of the calling plain thread.
+pub(crate) fn thread_number() -> u64 {
+    NUMBER.with(|number| *number)
+}
+
 /// The number of the calling coroutine or thread.
 pub(crate) fn current_number() -> u64 {
     match task() {
         // SAFETY: the task that runs is alive.
         Some(task) => unsafe { task.as_ref() }.id,
-        None => NUMBER.with(|number| *number),
+        None => thread_number(),
     }
 }

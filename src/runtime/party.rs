@@ -103,15 +103,16 @@ thread_local! {
     static OWN: OwnParty = OwnParty(ThreadParty::make());
 }
 
-/// Names of living threads, by the lower bits of their ids.
-static THREADS: Lock<Slab<Option<String>>> = Lock::new(Slab::new());
+/// Names and numbers of living threads, by the lower bits of their ids.
+static THREADS: Lock<Slab<(Option<String>, u64)>> = Lock::new(Slab::new());
 
 struct ThreadParty;
 
 impl ThreadParty {
     fn make() -> *mut Party {
         let name = std::thread::current().name().map(str::to_owned);
-        let index = THREADS.lock().insert(name);
+        let number = super::current::thread_number();
+        let index = THREADS.lock().insert((name, number));
         let id = THREAD | u32::try_from(index).expect("fewer than 2^29 threads");
         Box::into_raw(Box::new(Party::new(id)))
     }
@@ -181,11 +182,16 @@ fn register_thread() -> NonNull<Party> {
 
 /// What people call the thread with this id, while it lives.
 pub(crate) fn thread_name(id: u32) -> String {
-    let number = id & !THREAD;
-    match THREADS.lock().get(number as usize) {
-        Some(Some(name)) => format!("thread '{name}' (#{number})"),
-        _ => format!("thread #{number}"),
+    match THREADS.lock().get((id & !THREAD) as usize) {
+        Some((Some(name), number)) => format!("thread '{name}' (#{number})"),
+        Some((None, number)) => format!("thread #{number}"),
+        None => "a thread that has ended".to_owned(),
     }
+}
+
+/// What people call the party with this id, as far as the id tells.
+pub(crate) fn name(id: u32) -> String {
+    if id & THREAD == 0 { "a coroutine".to_owned() } else { thread_name(id) }
 }
 
 /// Makes `party` the current one of this thread and returns the one before.

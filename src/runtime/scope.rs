@@ -40,6 +40,16 @@ impl Hook for Child {
     }
 }
 
+/// Uncounts a child that was not spawned after all: a bad stack size, or no runtime, which panics.
+struct Uncount<'a>(&'a Children);
+
+impl Drop for Uncount<'_> {
+    fn drop(&mut self) {
+        // Relaxed: this thread has just added it, and the scope still runs here.
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Where borrowing coroutines are spawned; see [`scope`].
 ///
 /// # Examples
@@ -134,13 +144,11 @@ impl<'scope> Scope<'scope, '_> {
         T: Send + 'scope,
     {
         let child = self.count();
+        let uncount = Uncount(&self.children);
         // SAFETY: `scope` does not return before the child has ended, and `'scope` outlives that.
-        let handle = unsafe { builder.spawn_hooked(f, child) };
-        if handle.is_err() {
-            // Relaxed: this thread has just added it, and the scope still runs here.
-            self.children.running.fetch_sub(1, Ordering::Relaxed);
-        }
-        Ok(ScopedJoinHandle { handle: handle?, children: &self.children })
+        let handle = unsafe { builder.spawn_hooked(f, child) }?;
+        core::mem::forget(uncount);
+        Ok(ScopedJoinHandle { handle, children: &self.children })
     }
 
     fn count(&self) -> Child {

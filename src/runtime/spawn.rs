@@ -159,6 +159,9 @@ where
     T: Send,
     H: Hook + Send,
 {
+    if matches!(target, Target::Current) && worker::current().is_none() {
+        global(); // Before there is a task: it panics if it cannot start.
+    }
     // SAFETY: the caller's duty.
     let (handle, task) = unsafe { TaskRef::new(f, id::next(), extra, hook) };
     match (target, worker::current()) {

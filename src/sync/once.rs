@@ -71,7 +71,7 @@ impl Once {
     /// # Panics
     /// If `f` does, and if `f` calls this on the same `Once`.
     pub fn call_once(&self, f: impl FnOnce()) {
-        let ran: Result<(), core::convert::Infallible> = self.try_call_once(|| {
+        let ran: Result<(), core::convert::Infallible> = self.try_call_once("Once", || {
             f();
             Ok(())
         });
@@ -116,7 +116,7 @@ impl Once {
         }
     }
 
-    fn try_call_once<E>(&self, f: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    fn try_call_once<E>(&self, what: &str, f: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         while !self.is_completed() {
             // Acquire: a run before that failed may have left something behind.
             match self.state.compare_exchange(NEW, RUNNING, Ordering::Acquire, Ordering::Acquire) {
@@ -130,7 +130,7 @@ impl Once {
                 Err(RUNNING) => {
                     // Relaxed: only the caller's own store can match.
                     let own = self.runner.load(Ordering::Relaxed) == party::current_id();
-                    assert!(!own, "a Once was called again from within itself: it would wait for ever");
+                    assert!(!own, "a {what} was used again from within its own init: it would wait for ever");
                     futex::wait(&self.state, RUNNING, None);
                 }
                 Err(_) => {}
@@ -253,7 +253,7 @@ impl<T> OnceCell<T> {
     /// # Panics
     /// If `init` does, and if `init` uses the same cell.
     pub fn get_or_try_init<E>(&self, init: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
-        self.once.try_call_once(|| {
+        self.once.try_call_once("OnceCell or Lazy", || {
             let value = init()?;
             // SAFETY: RUNNING: nobody else touches the value.
             unsafe { &mut *self.value.get() }.write(value);

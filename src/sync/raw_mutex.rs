@@ -57,14 +57,17 @@ pub struct RawMutex(OwnerWord);
 /// assert!(gate.release().unwrap_err().to_string().contains("nobody holds it"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotOwner(u32);
+pub struct NotOwner {
+    /// What people call the holder.
+    holder: Option<String>,
+}
 
 impl fmt::Display for NotOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => f.write_str("the mutex was released, but nobody holds it; acquire it first"),
-            id => {
-                write!(f, "the mutex was released, but party {id} holds it; only the holder may release it")
+        match &self.holder {
+            None => f.write_str("the mutex was released, but nobody holds it; acquire it first"),
+            Some(holder) => {
+                write!(f, "the mutex was released, but {holder} holds it; only the holder may release it")
             }
         }
     }
@@ -84,7 +87,8 @@ impl core::error::Error for NotOwner {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MutexState {
-    /// The id of the party that holds it; 0 for nobody.
+    /// The word's owner: who holds it, by a number that is used again after its end (so another than that of
+    /// [`Handle::id`](crate::coroutine::Handle::id)); 0 for nobody.
     pub owner: u32,
     /// Whether somebody may wait.
     pub contended: bool,
@@ -160,7 +164,7 @@ impl RawMutex {
         if !self.0.unlock_fast(own.id()) {
             let owner = self.0.owner();
             if owner != own.id() {
-                return Err(NotOwner(owner));
+                return Err(NotOwner { holder: (owner != 0).then(|| party::name(owner)) });
             }
             self.unlock_slow();
         }
