@@ -181,6 +181,30 @@ fn a_coroutine_that_never_ends_its_unwinding_stops_the_process_with_its_name() {
 }
 
 #[test]
+fn a_destructor_that_suspends_while_its_coroutine_unwinds_is_told_so_by_name() {
+    struct Suspends<'a>(&'a Suspender<(), u32>);
+    impl Drop for Suspends<'_> {
+        fn drop(&mut self) {
+            self.0.suspend(2);
+        }
+    }
+    match child("a_destructor_that_suspends_while_its_coroutine_unwinds_is_told_so_by_name") {
+        Some(output) => aborted(&output, "coroutine 'suspends' (#"),
+        None => {
+            let mut suspends = CoroutineBuilder::new()
+                .name("suspends")
+                .build(|out: &Suspender<(), u32>, ()| {
+                    let _suspends = Suspends(out);
+                    out.suspend(1);
+                })
+                .unwrap();
+            assert_eq!(suspends.resume(()), State::Yielded(1));
+            drop(suspends);
+        }
+    }
+}
+
+#[test]
 fn a_panic_in_a_destructor_while_a_coroutine_unwinds_aborts_as_in_std() {
     struct Bad;
     impl Drop for Bad {

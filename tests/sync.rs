@@ -282,3 +282,38 @@ fn futexes_wake_as_many_as_asked() {
         assert_eq!(futex::wait(&word, 0, Some(deadline)), futex::Waited::TimedOut);
     });
 }
+
+#[test]
+fn what_std_lets_through_an_unwinding_goes_through_here() {
+    use std::panic::{RefUnwindSafe, UnwindSafe};
+    fn both<T: UnwindSafe + RefUnwindSafe>() {}
+    both::<ropewalk::sync::Barrier>();
+    both::<ropewalk::sync::Condvar>();
+    both::<ropewalk::sync::Event>();
+    both::<ropewalk::sync::Lazy<u8>>();
+    both::<ropewalk::sync::Once>();
+    both::<ropewalk::sync::OnceCell<u8>>();
+    both::<ropewalk::sync::RawMutex>();
+    both::<ropewalk::sync::Semaphore>();
+    both::<ropewalk::sync::WaitGroup>();
+    both::<ropewalk::queue::Queue<std::cell::Cell<u8>>>();
+    both::<ropewalk::queue::LifoQueue<u8>>();
+    both::<ropewalk::queue::PriorityQueue<u8>>();
+    both::<ropewalk::coroutine::Handle>();
+    both::<ropewalk::JoinHandle<u8>>();
+    both::<ropewalk::Runtime>();
+    both::<ropewalk::thread::ThreadPool>();
+    both::<ropewalk::net::TcpStream>();
+    both::<ropewalk::net::UdpSocket>();
+}
+
+#[test]
+fn debug_tells_the_state_and_not_how_it_is_kept() {
+    use ropewalk::sync::{Barrier, Condvar, Event, Once, Semaphore, WaitGroup};
+    assert_eq!(format!("{:?}", Semaphore::bounded(2)), "Semaphore { available: 2, .. }");
+    assert_eq!(format!("{:?}", WaitGroup::new()), "WaitGroup { count: 0 }");
+    assert_eq!(format!("{:?}", Event::new()), "Event { set: false }");
+    assert_eq!(format!("{:?}", Once::new()), "Once { completed: false }");
+    assert_eq!(format!("{:?}", Condvar::new()), "Condvar { .. }");
+    assert_eq!(format!("{:?}", Barrier::new(3)), "Barrier { parties: 3, waiting: 0, broken: false }");
+}

@@ -18,6 +18,7 @@
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
@@ -96,6 +97,10 @@ pub(crate) struct Lock<T> {
 unsafe impl<T: Send> Sync for Lock<T> {}
 // SAFETY: the lock owns its value.
 unsafe impl<T: Send> Send for Lock<T> {}
+
+// As for any mutex that a panic of its holder leaves whole: no user's code runs under it.
+impl<T> UnwindSafe for Lock<T> {}
+impl<T> RefUnwindSafe for Lock<T> {}
 
 impl<T> Lock<T> {
     /// Makes a free lock around `value`.

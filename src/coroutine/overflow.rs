@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use super::stack::arena::{find, page_size};
 use super::stack::{Header, Stack};
+use super::unwind;
 use crate::sys::{memory, signal};
 
 const ALTERNATE: usize = 64 * 1024;
@@ -57,7 +58,10 @@ fn prepare_thread() {
             unsafe { signal::set_alternate_stack(place, ALTERNATE) };
             *own.borrow_mut() = Some(Alternate(place));
         }
-        Err(error) => log::warn!("stack overflows on this thread will not be named: {error}"),
+        // This may be a coroutine's first frame, which must not unwind.
+        Err(error) => {
+            unwind::report(|| log::warn!("stack overflows on this thread will not be named: {error}"))
+        }
     });
 }
 

@@ -5,9 +5,8 @@
 //! resume(input) ──▶ … returns ────────────────▶ State::Returned(value)
 //! ```
 //!
-//! A value that fits into a word travels in it; of any other the word is the address, on the stack of the
-//! side that gives it, which waits until long after the other has moved it out. How the coroutine has ended
-//! lies in its body, because its stack is no place for that any more.
+//! How values travel: `word`. How the coroutine has ended lies in its body, because its stack is no place for that
+//! any more.
 //!
 //! Who may suspend: only code that runs directly on the coroutine. A slot is aligned to its size, so one
 //! comparison tells whether the caller is on the suspender's own stack; one that was carried into a nested
@@ -36,12 +35,35 @@ struct Body<I, Y, R, S: Switch> {
     /// An address in the slot of the stack, and the size to which slots are aligned.
     place: usize,
     stack_size: usize,
+    /// Whether it was told to unwind.
+    told: Cell<bool>,
     /// Written by the coroutine as the last it does.
     ended: Cell<Option<Ended<R>>>,
     /// The closure until the first resume.
     start: Cell<Option<Start<I, Y, R, S>>>,
     id: u64,
     name: Option<Box<str>>,
+}
+
+impl<I, Y, R, S: Switch> Body<I, Y, R, S> {
+    fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("unnamed")
+    }
+
+    /// Unwinds the coroutine, which is on this body, from where it has suspended.
+    #[cold]
+    fn end(&self) -> ! {
+        if self.told.replace(true) && std::thread::panicking() {
+            // There is no input to go on with. Nobody could say whose destructor it was after std has aborted.
+            eprintln!(
+                "coroutine '{}' (#{}) has suspended in a destructor while it unwinds: that destructor unwinds now, \
+                 and has to catch it",
+                self.name(),
+                self.id
+            );
+        }
+        unwind::raise_kill()
+    }
 }
 
 type Start<I, Y, R, S> = Box<dyn FnOnce(&Suspender<I, Y, R, S>, I) -> R>;
@@ -80,7 +102,7 @@ impl<I, Y, R, S: Switch> Suspender<I, Y, R, S> {
         match unsafe { S::suspend(cell.link.get(), pack(&value)) } {
             // SAFETY: `try_resume` packs an input, which lies on the frame that waits for us.
             (input, Order::Run) => unsafe { unpack(input) },
-            (_, Order::Kill) => unwind::raise_kill(),
+            (_, Order::Kill) => cell.end(),
         }
     }
 }
@@ -177,6 +199,7 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
             stack,
             place: address,
             stack_size,
+            told: Cell::new(false),
             ended: Cell::new(None),
             start: Cell::new(Some(Box::new(f))),
             id,
@@ -328,7 +351,7 @@ impl<I, Y, R, S: Switch> Drop for Coroutine<I, Y, R, S> {
         }
         eprintln!(
             "coroutine '{}' (#{}) does not end: it was told to unwind {PATIENCE} times and suspended each time",
-            this.name.as_deref().unwrap_or("unnamed"),
+            this.name(),
             this.id
         );
         std::process::abort();

@@ -158,7 +158,8 @@ impl UnixListener {
         core::iter::repeat_with(|| self.accept().map(|(stream, _)| stream))
     }
 
-    /// Stops listening: whoever waits in `accept`, now or later, gets an error.
+    /// Ends `accept` of this handle: whoever waits in it, now or later, gets an error. The kernel goes on
+    /// taking connections, for nobody, until the last handle to the socket is dropped.
     pub fn close(&self) {
         self.io.close();
     }

@@ -17,6 +17,7 @@ pub use error::{Closed, GetError, PutError};
 pub use iter::{IntoIter, Iter};
 
 use buffer::{Fifo, Lifo, Ordered};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 tasks::queue! {
     /// First in, first out. Bounded, on a ring allocated once; or unbounded.
@@ -62,6 +63,14 @@ tasks::queue! {
     /// ```
     PriorityQueue<T: Send + Ord>, Ordered<T>, |capacity| Ordered::new(capacity)
 }
+
+// Values are moved whole or not at all, so a panic leaves no queue in between.
+impl<T> UnwindSafe for Queue<T> {}
+impl<T> RefUnwindSafe for Queue<T> {}
+impl<T> UnwindSafe for LifoQueue<T> {}
+impl<T> RefUnwindSafe for LifoQueue<T> {}
+impl<T> UnwindSafe for PriorityQueue<T> {}
+impl<T> RefUnwindSafe for PriorityQueue<T> {}
 
 impl<T: Send> Queue<T> {
     /// The slots of the ring that the next `get` and the next `put` will use, for pictures; `None` without

@@ -3,6 +3,7 @@
 //! The workers live inside it, so whoever holds an `Arc<Core>` keeps all of them alive.
 
 use core::fmt;
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::io;
@@ -45,6 +46,10 @@ pub(crate) struct Core {
     outside: AtomicU64,
     all: Box<[Worker]>,
 }
+
+// What the workers share is changed by the crate alone, and not while code of users runs.
+impl UnwindSafe for Core {}
+impl RefUnwindSafe for Core {}
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -100,6 +100,9 @@ impl Monitor {
     fn log_notes(&self) {
         let notes = core::mem::take(&mut *self.notes.lock());
         notes.iter().for_each(|text| unwind::report(|| log::warn!("{text}")));
+        if let Some((count, error)) = crate::coroutine::stack::take_refused() {
+            unwind::report(|| log::warn!("{count} free stacks keep their memory: {error}"));
+        }
     }
 
     /// Wakes the monitor.

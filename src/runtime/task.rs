@@ -24,6 +24,7 @@
 use core::any::Any;
 use core::cell::{Cell, UnsafeCell};
 use core::mem::{self, MaybeUninit};
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 
@@ -100,6 +101,10 @@ pub(crate) struct TaskRef(NonNull<Task>);
 unsafe impl Send for TaskRef {}
 // SAFETY: as for Send.
 unsafe impl Sync for TaskRef {}
+
+// What a coroutine has left behind by a panic is its joiner's to see.
+impl UnwindSafe for TaskRef {}
+impl RefUnwindSafe for TaskRef {}
 
 impl TaskRef {
     /// Allocates a task; returns the handle's reference and the scheduler's.

@@ -17,6 +17,7 @@
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::ptr::{self, NonNull};
 use std::time::Instant;
 
@@ -198,6 +199,10 @@ pub(crate) struct WaitQueue<S> {
 
 // SAFETY: the word lets one thread at a time reach the rest.
 unsafe impl<S: Send> Sync for WaitQueue<S> {}
+
+// The crate's own closures change the state, whole or not at all; no code of users runs under the lock.
+impl<S> UnwindSafe for WaitQueue<S> {}
+impl<S> RefUnwindSafe for WaitQueue<S> {}
 
 /// Holds the lock; when it is dropped, the mark tells whether anybody waits.
 struct Guard<'a, S>(&'a WaitQueue<S>);

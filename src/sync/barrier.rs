@@ -26,10 +26,17 @@ use crate::runtime::wait_queue::{How, WaitQueue};
 /// });
 /// assert_eq!(leaders, 1);
 /// ```
-#[derive(Debug)]
 pub struct Barrier {
     parties: usize,
     state: WaitQueue<State>,
+}
+
+impl fmt::Debug for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (waiting, broken) = self.state.with(|state, _| (state.waiting, state.broken));
+        let mut debug = f.debug_struct("Barrier");
+        debug.field("parties", &self.parties).field("waiting", &waiting).field("broken", &broken).finish()
+    }
 }
 
 #[derive(Debug)]

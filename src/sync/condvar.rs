@@ -1,6 +1,7 @@
 //! Waiting for something to become true under a mutex.
 #![forbid(unsafe_code)]
 
+use core::fmt;
 use core::ptr;
 use core::time::Duration;
 use std::time::Instant;
@@ -28,10 +29,16 @@ use crate::runtime::wait_queue::How;
 /// CHANGED.notify_all();
 /// waiter.join().unwrap();
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Condvar {
     /// A place in memory of its own: the key of the futex table.
     _place: u8,
+}
+
+impl fmt::Debug for Condvar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Condvar").finish_non_exhaustive()
+    }
 }
 
 impl Condvar {

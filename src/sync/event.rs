@@ -1,6 +1,7 @@
 //! A flag to wait for.
 #![forbid(unsafe_code)]
 
+use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use std::time::Instant;
@@ -20,8 +21,14 @@ use crate::runtime::far;
 /// runner.join().unwrap();
 /// assert!(GO.is_set());
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Event(AtomicU32);
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event").field("set", &self.is_set()).finish()
+    }
+}
 
 impl Event {
     /// Makes an event that is not set.

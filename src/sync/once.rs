@@ -10,6 +10,7 @@ use core::cell::UnsafeCell;
 use core::fmt;
 use core::mem::MaybeUninit;
 use core::ops::Deref;
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use std::time::Instant;
@@ -33,11 +34,17 @@ const DONE: u32 = 2;
 /// SETUP.call_once(|| times += 1);
 /// assert_eq!(times, 1);
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Once {
     state: AtomicU32,
     /// Who is doing it.
     runner: AtomicU32,
+}
+
+impl fmt::Debug for Once {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Once").field("completed", &self.is_completed()).finish()
+    }
 }
 
 /// Tells the others how it has ended.
@@ -164,6 +171,10 @@ pub struct OnceCell<T> {
 unsafe impl<T: Send + Sync> Sync for OnceCell<T> {}
 // SAFETY: the cell owns its value.
 unsafe impl<T: Send> Send for OnceCell<T> {}
+
+// As std's `OnceLock`: a value is there whole, or not at all.
+impl<T: UnwindSafe> UnwindSafe for OnceCell<T> {}
+impl<T: UnwindSafe + RefUnwindSafe> RefUnwindSafe for OnceCell<T> {}
 
 impl<T> OnceCell<T> {
     /// Makes an empty cell.
@@ -307,6 +318,10 @@ pub struct Lazy<T, F = fn() -> T> {
     cell: OnceCell<T>,
     init: super::Mutex<Option<F>>,
 }
+
+// As std's `LazyLock`.
+impl<T: UnwindSafe, F: UnwindSafe> UnwindSafe for Lazy<T, F> {}
+impl<T: UnwindSafe + RefUnwindSafe, F: UnwindSafe> RefUnwindSafe for Lazy<T, F> {}
 
 impl<T, F: FnOnce() -> T> Lazy<T, F> {
     /// Makes a value that `init` will make on first use.

@@ -25,10 +25,15 @@ use crate::runtime::wait_queue::{How, WaitQueue};
 /// assert!(seats.release().is_err());
 /// # Ok::<(), ropewalk::sync::TooManyReleases>(())
 /// ```
-#[derive(Debug)]
 pub struct Semaphore {
     free: WaitQueue<usize>,
     most: usize,
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore").field("available", &self.available()).finish_non_exhaustive()
+    }
 }
 
 /// A bounded semaphore was released more often than acquired.

@@ -1,6 +1,7 @@
 //! Waiting for a number of things to be done.
 #![forbid(unsafe_code)]
 
+use core::fmt;
 use core::time::Duration;
 use std::time::Instant;
 
@@ -24,8 +25,13 @@ use crate::runtime::wait_queue::{How, WaitQueue};
 /// group.wait();
 /// assert_eq!(group.count(), 0);
 /// ```
-#[derive(Debug)]
 pub struct WaitGroup(WaitQueue<usize>);
+
+impl fmt::Debug for WaitGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitGroup").field("count", &self.count()).finish()
+    }
+}
 
 impl Default for WaitGroup {
     fn default() -> Self {

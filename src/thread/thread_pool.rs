@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -114,6 +115,10 @@ impl fmt::Display for NotClosed {
 }
 
 impl core::error::Error for NotClosed {}
+
+// A task that panics fails its own result, and leaves nothing of the pool's in between.
+impl UnwindSafe for ThreadPool {}
+impl RefUnwindSafe for ThreadPool {}
 
 impl ThreadPool {
     /// Makes a pool of up to `threads` threads.

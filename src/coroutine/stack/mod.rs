@@ -24,6 +24,7 @@ pub(crate) mod nest;
 pub(crate) mod shortage;
 mod slot;
 
+pub(crate) use advice::take_refused;
 pub(crate) use arena::{StackError, check_size};
 pub(crate) use cache::StackCache;
 pub(crate) use slot::{Header, Stack};
