@@ -209,10 +209,8 @@ impl Core {
                 body.len = task.arguments.len() as u32;
                 body.bytes[..task.arguments.len()].copy_from_slice(&task.arguments);
             }
-            if !self.board.put(state.position, &body) {
-                return;
-            }
-            state.position += 1;
+            let Some(next) = self.board.put(state.position, &body) else { return };
+            state.position = next;
             state.waiting.pop_front();
             self.board.wake_one();
         }

@@ -34,13 +34,15 @@ struct Manager {
     core: Arc<Core>,
     /// Workers that are to be started, and when.
     due: BTreeMap<usize, Instant>,
+    /// Claims that were there at the last look at the clock, and since when.
+    claims: Vec<(ring::Claim, Instant)>,
 }
 
 /// Starts the manager of a pool.
 pub(super) fn start_manager(core: &Arc<Core>) -> std::io::Result<()> {
     let now = Instant::now();
     let due = (0..core.config.workers).map(|worker| (worker, now)).collect();
-    let manager = Manager { core: Arc::clone(core), due };
+    let manager = Manager { core: Arc::clone(core), due, claims: Vec::new() };
     let name = format!("{}-manager", core.config.name);
     std::thread::Builder::new().name(name).spawn(move || manager.run()).map(drop)
 }
@@ -112,8 +114,9 @@ impl Manager {
         Some(left.min().unwrap_or(limit).max(Duration::from_millis(1)))
     }
 
-    fn kill_overdue(&self) {
+    fn kill_overdue(&mut self) {
         let Some(limit) = self.core.config.limit else { return };
+        self.kill_stopped(limit);
         for worker in 0..self.core.config.workers {
             let Some((id, began)) = self.core.board.running(worker) else { continue };
             if Duration::from_nanos(ring::now().saturating_sub(began)) < limit {
@@ -124,6 +127,25 @@ impl Manager {
                 && let Some(it) = &mut self.core.state().workers[worker]
             {
                 it.overdue = Some(id);
+                let _ = it.child.signal(libc::SIGKILL);
+            }
+        }
+    }
+
+    /// As above, for workers that have claimed a task and do not come to copy it: they are stopped.
+    fn kill_stopped(&mut self, limit: Duration) {
+        let now = Instant::now();
+        let found: Vec<ring::Claim> = self.core.board.claims().collect();
+        self.claims.retain(|(claim, _)| found.contains(claim));
+        for claim in found {
+            let Some((_, since)) = self.claims.iter().find(|(known, _)| *known == claim) else {
+                self.claims.push((claim, now));
+                continue;
+            };
+            if now.duration_since(*since) >= limit
+                && let Some(Some(it)) = self.core.state().workers.get_mut(claim.worker)
+            {
+                it.overdue = Some(claim.task);
                 let _ = it.child.signal(libc::SIGKILL);
             }
         }

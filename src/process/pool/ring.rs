@@ -1,7 +1,7 @@
 //! The memory that a pool and its workers share: tasks that wait to be taken, and who has which.
 //!
 //! ```text
-//! Header: head, ending
+//! Header: head, tail, ending
 //! Post of each worker:  sleep │ task │ began
 //! Slots, a ring:        state │ id, call, length │ bytes        (the parent puts, any worker takes)
 //! ```
@@ -19,15 +19,18 @@
 //! | `TAKEN` p by w | `FREE` p + SLOTS | the parent | w is dead |
 //!
 //! `head` is a hint that everybody helps on: whoever finds the slot of `head` taken moves it. So a worker
-//! that is killed anywhere holds up nobody.
+//! that is killed anywhere holds up nobody. Nor does one that is stopped between claim and copy: when the parent
+//! comes round to a slot that is still `TAKEN`, it passes the position over. `tail`, which is beyond all positions
+//! that the parent has used or passed over, tells workers that nothing will come at the one they look at; it is
+//! read before the slot's state.
 //!
 //! A worker sleeps on `sleep` of its post: it sets the word, then looks at the ring; the parent puts, then
 //! looks at the words (both SeqCst, so one of the two sees the other).
 //!
 //! Invariants:
 //! * I1: the mapping has `len(workers)` bytes, zeros at first, and is touched through this type only.
-//! * I2: the body of a slot is written by the parent while it is `FREE` at the parent's position, and read
-//!   by the worker that has made it `TAKEN`.
+//! * I2: the body of a slot is written by the parent, while it is `FREE`, and read by the worker that has made it
+//!   `TAKEN`; the parent may read it then too.
 
 use core::cell::UnsafeCell;
 use core::mem;
@@ -51,20 +54,25 @@ const CONDEMNED_SLEEP: u32 = 2;
 const FREE: u64 = 0;
 const READY: u64 = 1;
 const TAKEN: u64 = 2;
+const KIND: u64 = 3;
 
 fn state(position: u64, worker: usize, kind: u64) -> u64 {
     position << 16 | (worker as u64) << 2 | kind
 }
 
-/// Tells whether a slot that was `seen` so has no task for the position yet: it is free, or a slow worker
-/// still copies the task of the round before.
-fn is_empty(seen: u64, position: u64) -> bool {
-    seen >> 16 < position || seen == state(position, 0, FREE)
+/// A task that a worker has claimed and not yet copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) worker: usize,
+    /// Together with the worker it names the claim.
+    pub(super) position: u64,
+    pub(super) task: u64,
 }
 
 #[repr(C, align(64))]
 struct Header {
     head: AtomicU64,
+    tail: AtomicU64,
     ending: AtomicU32,
 }
 
@@ -166,19 +174,27 @@ impl Board {
         &self.slots()[(position % SLOTS) as usize]
     }
 
-    /// Puts a task at the parent's next `position`; false if the ring is full. Called by the parent, by one
-    /// thread at a time.
-    pub(super) fn put(&self, position: u64, body: &Body) -> bool {
-        let slot = self.slot(position);
-        // Acquire pairs with the Release of whoever has freed it: its copy was made before.
-        if slot.state.load(Ordering::Acquire) != state(position, 0, FREE) {
-            return false;
+    /// Puts a task at the parent's `position`, or after it where that cannot be used, and gives the position for
+    /// the next; `None` if the ring is full. Called by the parent, by one thread at a time.
+    pub(super) fn put(&self, position: u64, body: &Body) -> Option<u64> {
+        for position in position..position + SLOTS {
+            let slot = self.slot(position);
+            // Acquire pairs with the Release of whoever has freed it: its copy was made before.
+            match slot.state.load(Ordering::Acquire) & KIND {
+                FREE => {}
+                // Of a worker that is slow, or stopped.
+                TAKEN => continue,
+                _ => return None,
+            }
+            // SAFETY: free, so nobody reads it (I2).
+            unsafe { slot.body.get().write(mem::MaybeUninit::new(*body)) };
+            // Release pairs with the Acquire in `take`: the body is written before.
+            slot.state.store(state(position, 0, READY), Ordering::Release);
+            // Release pairs with the SeqCst in `look`: the state is not older.
+            self.header().tail.store(position + 1, Ordering::Release);
+            return Some(position + 1);
         }
-        // SAFETY: free at this position, so nobody reads it (I2).
-        unsafe { slot.body.get().write(mem::MaybeUninit::new(*body)) };
-        // Release pairs with the Acquire in `take`: the body is written before.
-        slot.state.store(state(position, 0, READY), Ordering::Release);
-        true
+        None
     }
 
     /// Wakes one worker that sleeps, if there is one.
@@ -204,22 +220,28 @@ impl Board {
         asleep
     }
 
+    /// The head, and the state of its slot; `None` if the parent has not been there yet.
+    fn look(&self) -> Option<(u64, u64)> {
+        // SeqCst throughout: the look at the ring after `sleep` was set.
+        let head = self.header().head.load(Ordering::SeqCst);
+        // Before the state: what the parent has done at a position below is seen then.
+        let passed = head < self.header().tail.load(Ordering::SeqCst);
+        let seen = self.slot(head).state.load(Ordering::SeqCst);
+        // At or beyond this position, and not only free for it.
+        let used = seen >> 16 >= head && seen != state(head, 0, FREE);
+        (used || passed).then_some((head, seen))
+    }
+
     /// Takes the oldest task, in the name of a worker; `None` if there is none.
     pub(super) fn take(&self, worker: usize) -> Option<Body> {
         loop {
-            // SeqCst: the look at the ring after `sleep` was set.
-            let head = self.header().head.load(Ordering::SeqCst);
+            let (head, seen) = self.look()?;
             let slot = self.slot(head);
-            // SeqCst: as above; Acquire for the body.
-            let seen = slot.state.load(Ordering::SeqCst);
-            if is_empty(seen, head) {
-                return None;
-            }
             let taken = state(head, worker, TAKEN);
             // Acquire pairs with the Release in `put`.
             let won = seen == state(head, 0, READY)
                 && slot.state.compare_exchange(seen, taken, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-            // Whoever has won, the slot of this head is taken now. Relaxed: a hint.
+            // Whoever has won, the slot of this head is taken now, or was passed over. Relaxed: a hint.
             let _ = self.header().head.compare_exchange(head, head + 1, Ordering::SeqCst, Ordering::Relaxed);
             if won {
                 // SAFETY: this worker has taken it (I2).
@@ -261,9 +283,7 @@ impl Board {
     pub(super) fn sleep(&self, worker: usize) {
         let sleep = &self.post(worker).sleep;
         sleep.store(1, Ordering::SeqCst);
-        let head = self.header().head.load(Ordering::SeqCst);
-        let empty = is_empty(self.slot(head).state.load(Ordering::SeqCst), head);
-        if empty && !self.is_ending() {
+        if self.look().is_none() && !self.is_ending() {
             futex::wait_shared(sleep, 1, None);
         }
         sleep.store(0, Ordering::SeqCst);
@@ -287,6 +307,22 @@ impl Board {
         // Relaxed: written before `task`; a later task's is later, which does no harm.
         let task = task & !CONDEMNED;
         (task != 0).then(|| (task, post.began.load(Ordering::Relaxed)))
+    }
+
+    /// The tasks that workers have claimed and not yet copied. Called by the parent.
+    pub(super) fn claims(&self) -> impl Iterator<Item = Claim> + '_ {
+        self.slots().iter().filter_map(|slot| {
+            // Acquire pairs with the AcqRel in `take`.
+            let seen = slot.state.load(Ordering::Acquire);
+            if seen & KIND != TAKEN {
+                return None;
+            }
+            // SAFETY: the parent, which asks, is the only one that writes it (I2).
+            let body = unsafe { slot.body.get().read() };
+            // SAFETY: the parent has written it before it was ready.
+            let task = unsafe { body.assume_init() }.id;
+            Some(Claim { worker: (seen >> 2 & (1 << 14) - 1) as usize, position: seen >> 16, task })
+        })
     }
 
     /// What a dead worker had in its hands; its post is vacant afterwards. Called by the parent.
@@ -318,83 +354,4 @@ impl Drop for Board {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn body(id: u64) -> Body {
-        Body { id, call: Call::new(|n: u8| n).unwrap(), len: 0, bytes: [0; INLINE] }
-    }
-
-    #[test]
-    fn tasks_are_taken_in_order_and_once() {
-        let board = Board::new(2).unwrap();
-        assert!(crate::sys::shared::is_sealed(board.file()).unwrap());
-        for position in 0..SLOTS {
-            assert!(board.put(position, &body(position + 1)));
-        }
-        assert!(!board.put(SLOTS, &body(0)));
-        for id in 1..=SLOTS {
-            assert_eq!(board.take((id % 2) as usize).unwrap().id, id);
-        }
-        assert!(board.take(0).is_none() && board.put(SLOTS, &body(SLOTS + 1)));
-        assert_eq!(board.take(1).unwrap().id, SLOTS + 1);
-    }
-
-    #[test]
-    fn a_worker_that_dies_between_two_steps_holds_up_nobody() {
-        let board = Board::new(2).unwrap();
-        assert!(board.put(0, &body(7)) && board.put(1, &body(8)));
-        // Dead right after the CAS: `head` has not moved, nor has the post been written.
-        board.slot(0).state.store(state(0, 1, TAKEN), Ordering::SeqCst);
-        assert_eq!(board.take(0).unwrap().id, 8);
-        assert_eq!(board.bury(1), Some(7));
-        assert_eq!(board.bury(1), None);
-        assert!(board.put(SLOTS, &body(9)));
-    }
-
-    #[test]
-    fn a_slow_worker_of_the_round_before_does_not_let_a_task_be_passed_over() {
-        let board = Board::new(2).unwrap();
-        assert!(board.put(0, &body(1)));
-        board.slot(0).state.store(state(0, 1, TAKEN), Ordering::SeqCst);
-        for position in 1..SLOTS {
-            assert!(board.put(position, &body(position + 1)));
-            assert_eq!(board.take(0).unwrap().id, position + 1);
-        }
-        assert!(board.take(0).is_none() && !board.put(SLOTS, &body(0)));
-        board.slot(0).state.store(state(SLOTS, 0, FREE), Ordering::SeqCst);
-        assert!(board.put(SLOTS, &body(9)));
-        assert_eq!(board.take(0).unwrap().id, 9);
-    }
-
-    #[test]
-    fn threads_that_take_at_once_share_all_tasks() {
-        let board = Board::new(4).unwrap();
-        let taken = std::sync::Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for worker in 0..4 {
-                let (board, taken) = (&board, &taken);
-                scope.spawn(move || {
-                    loop {
-                        match board.take(worker) {
-                            Some(body) => taken.lock().unwrap().push(body.id),
-                            None if board.is_ending() => return,
-                            None => board.sleep(worker),
-                        }
-                    }
-                });
-            }
-            let mut position = 0;
-            while position < 20_000 {
-                if board.put(position, &body(position + 1)) {
-                    position += 1;
-                    board.wake_one();
-                }
-            }
-            board.end();
-        });
-        let mut taken = taken.into_inner().unwrap();
-        taken.sort_unstable();
-        assert!(taken.into_iter().eq(1..=20_000));
-    }
-}
+mod tests;
