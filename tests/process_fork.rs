@@ -11,13 +11,12 @@ use ropewalk::shm::Value;
 
 /// Forks as the C library does, or behind its back, and runs `f` in the copy, which ends then; its code.
 fn in_copy(raw: bool, f: impl FnOnce()) -> i32 {
-    // SAFETY: the copy makes no call that needs another thread, and ends without handlers.
-    let pid = unsafe {
-        if raw {
-            libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t
-        } else {
-            libc::fork()
-        }
+    let pid = if raw {
+        // SAFETY: the copy makes no call that needs another thread, and ends without handlers.
+        unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t }
+    } else {
+        // SAFETY: as above.
+        unsafe { libc::fork() }
     };
     if pid == 0 {
         f();

@@ -12,6 +12,7 @@
 //! confuse the others of its worker.
 #![forbid(unsafe_code)]
 
+use core::fmt::Display;
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -22,6 +23,8 @@ struct Frame {
     party: u64,
     encoding: bool,
     fds: Vec<Option<OwnedFd>>,
+    /// Why a handle could not be passed or taken; the format between keeps no such text.
+    reason: Option<String>,
 }
 
 thread_local! {
@@ -35,7 +38,7 @@ struct Open(u64);
 impl Open {
     fn new(encoding: bool, fds: Vec<Option<OwnedFd>>) -> Self {
         let party = current_number();
-        FRAMES.with_borrow_mut(|frames| frames.push(Frame { party, encoding, fds }));
+        FRAMES.with_borrow_mut(|frames| frames.push(Frame { party, encoding, fds, reason: None }));
         Self(party)
     }
 }
@@ -51,6 +54,22 @@ impl Drop for Open {
     }
 }
 
+/// Says why the caller could not encode or decode a handle; gives the error back.
+pub(crate) fn blame(error: io::Error) -> io::Error {
+    let party = current_number();
+    FRAMES.with_borrow_mut(|frames| {
+        if let Some(own) = frames.iter_mut().rev().find(|frame| frame.party == party) {
+            own.reason = Some(error.to_string());
+        }
+    });
+    error
+}
+
+fn reason() -> Option<String> {
+    let party = current_number();
+    FRAMES.with_borrow_mut(|frames| frames.iter_mut().rev().find(|frame| frame.party == party)?.reason.take())
+}
+
 fn with_own<R>(encoding: bool, f: impl FnOnce(&mut Frame) -> R) -> Option<R> {
     let party = current_number();
     FRAMES.with_borrow_mut(|frames| {
@@ -59,35 +78,42 @@ fn with_own<R>(encoding: bool, f: impl FnOnce(&mut Frame) -> R) -> Option<R> {
     })
 }
 
-/// Runs an encoding, and gives the descriptors that handles in it have passed.
-pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Vec<OwnedFd>) {
+/// Runs an encoding, and gives the descriptors that handles in it have passed. An error is the reason that a handle
+/// has given, if one has.
+pub(crate) fn collect<R, E: Display>(
+    encode: impl FnOnce() -> Result<R, E>,
+) -> Result<(R, Vec<OwnedFd>), String> {
     let open = Open::new(true, Vec::new());
-    let result = encode();
+    let encoded = encode().map_err(|error| reason().unwrap_or_else(|| error.to_string()));
     let fds = with_own(true, |frame| core::mem::take(&mut frame.fds)).unwrap_or_default();
     drop(open);
-    (result, fds.into_iter().flatten().collect())
+    Ok((encoded?, fds.into_iter().flatten().collect()))
 }
 
-/// Runs a decoding in which handles can take `fds`; those that nobody takes are closed.
-pub(crate) fn provide<R>(fds: Vec<OwnedFd>, decode: impl FnOnce() -> R) -> R {
+/// Runs a decoding in which handles can take `fds`; those that nobody takes are closed. Errors are as for
+/// [`collect`].
+pub(crate) fn provide<R, E: Display>(
+    fds: Vec<OwnedFd>,
+    decode: impl FnOnce() -> Result<R, E>,
+) -> Result<R, String> {
     let _open = Open::new(false, fds.into_iter().map(Some).collect());
-    decode()
+    decode().map_err(|error| reason().unwrap_or_else(|| error.to_string()))
 }
 
 /// Lets a duplicate of `fd` travel with the message that the caller encodes; the index stands for it.
 pub(crate) fn pass(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    let fd = fd.try_clone_to_owned()?;
+    let fd = fd.try_clone_to_owned().map_err(blame)?;
     let index = with_own(true, |frame| {
         frame.fds.push(Some(fd));
         frame.fds.len() - 1
     });
     let index = index.and_then(|index| u32::try_from(index).ok());
     index.ok_or_else(|| {
-        io::Error::new(
+        blame(io::Error::new(
             io::ErrorKind::InvalidInput,
             "a handle can be encoded only as a part of what is sent to a process of ropewalk's: \
              an argument, a result, a message",
-        )
+        ))
     })
 }
 
@@ -95,10 +121,11 @@ pub(crate) fn pass(fd: BorrowedFd<'_>) -> io::Result<u32> {
 pub(crate) fn take(index: u32) -> io::Result<OwnedFd> {
     let fd = with_own(false, |frame| frame.fds.get_mut(index as usize).and_then(Option::take));
     fd.flatten().ok_or_else(|| {
-        io::Error::new(
+        blame(io::Error::new(
             io::ErrorKind::InvalidData,
-            "a handle can be decoded only where its descriptor came along, and once",
-        )
+            "a handle can be decoded only where its descriptor came along, and once; one that is missing had no \
+             place in this process (ulimit -n)",
+        ))
     })
 }
 
@@ -114,20 +141,24 @@ mod tests {
     #[test]
     fn a_passed_descriptor_is_taken_once_by_its_index() {
         let (reader, _writer) = pipe();
-        let (indexes, fds) = collect(|| [pass(reader.as_fd()).unwrap(), pass(reader.as_fd()).unwrap()]);
+        let two = || io::Result::Ok([pass(reader.as_fd())?, pass(reader.as_fd())?]);
+        let (indexes, fds) = collect(two).unwrap();
         assert_eq!((indexes, fds.len()), ([0, 1], 2));
         provide(fds, || {
             assert!(take(1).is_ok() && take(1).is_err());
             assert!(take(0).is_ok() && take(2).is_err());
-        });
+            io::Result::Ok(())
+        })
+        .unwrap();
     }
 
     #[test]
     fn outside_an_encoding_nothing_can_be_passed() {
         let (reader, _writer) = pipe();
         assert!(pass(reader.as_fd()).is_err() && take(0).is_err());
-        let ((), fds) = collect(|| ());
-        provide(fds, || assert!(pass(reader.as_fd()).is_err()));
+        let ((), fds) = collect(|| io::Result::Ok(())).unwrap();
+        let reason = provide(fds, || pass(reader.as_fd()).map_err(|_| "lost on the way")).unwrap_err();
+        assert!(reason.contains("a handle can be encoded only"), "{reason}");
     }
 
     #[test]
@@ -136,12 +167,13 @@ mod tests {
         runtime.run(|| {
             let encode = |count: usize| {
                 let (reader, _writer) = pipe();
-                let ((), fds) = collect(|| {
-                    for _ in 0..count {
+                let pass_all = || {
+                    (0..count).try_for_each(|_| {
                         crate::yield_now();
-                        pass(reader.as_fd()).unwrap();
-                    }
-                });
+                        pass(reader.as_fd()).map(drop)
+                    })
+                };
+                let ((), fds) = collect(pass_all).unwrap();
                 fds.len()
             };
             let handles: Vec<_> = (1..8).map(|count| crate::spawn(move || encode(count))).collect();

@@ -17,7 +17,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use crate::io::pollable::{Direction, Pollable};
-use crate::sys::{memory, message};
+use crate::sys::{memory, message, signal};
 
 /// Bytes that travel in the message itself. Above it, a copy into a memfd costs less than the kernel's
 /// buffers, and always fits: the smallest socket buffer in use takes 3 of these.
@@ -76,7 +76,7 @@ impl Channel {
             return self.send_parts([&[SMALL], bytes], fds, deadline);
         }
         let memory = File::from(memory::anonymous_file(c"ropewalk-message")?);
-        memory.write_all_at(bytes, 0)?;
+        signal::without_size_signal(|| memory.write_all_at(bytes, 0))?;
         let mut head = vec![LARGE];
         head.extend((bytes.len() as u64).to_le_bytes());
         head.extend(&bytes[..FIRST]);
@@ -113,8 +113,15 @@ impl Channel {
     /// Receives a message; waits for one. `None` if the deadline came first; `UnexpectedEof` if no other
     /// will come. A cancellation point.
     pub(crate) fn recv(&self, deadline: Option<Instant>) -> io::Result<Option<Message>> {
-        let raw = self.socket.run(Direction::Read, deadline, receive)?;
-        raw.map(unpack).transpose().map_err(|lost| lost.error)
+        self.recv_or_lost(deadline)?.transpose().map_err(|lost| lost.error)
+    }
+
+    /// As [`recv`](Self::recv), and tells what is known of a message that could not be received whole.
+    pub(crate) fn recv_or_lost(
+        &self,
+        deadline: Option<Instant>,
+    ) -> io::Result<Option<Result<Message, Lost>>> {
+        Ok(self.socket.run(Direction::Read, deadline, receive)?.map(unpack))
     }
 }
 
@@ -163,7 +170,7 @@ fn unpack(raw: Raw) -> Result<Message, Lost> {
     let Raw { kind, mut bytes, mut fds, fds_missing } = raw;
     let missing = || {
         io::Error::other(
-            "handles that came with a message are lost: this process has as many descriptors as it may; \
+            "descriptors that came with a message are lost: this process has as many as it may; \
              raise its limit (ulimit -n)",
         )
     };
@@ -189,7 +196,13 @@ fn read_large(memory: File, len: u64) -> io::Result<Vec<u8>> {
     if memory.metadata()?.len() < len {
         return Err(broken());
     }
-    let mut large = vec![0; usize::try_from(len).map_err(|_| broken())?];
+    let len = usize::try_from(len).map_err(|_| broken())?;
+    let mut large = Vec::new();
+    large.try_reserve_exact(len).map_err(|_| {
+        let text = format!("there is no memory for a message of {len} bytes");
+        io::Error::new(io::ErrorKind::OutOfMemory, text)
+    })?;
+    large.resize(len, 0);
     memory.read_exact_at(&mut large, 0)?;
     Ok(large)
 }

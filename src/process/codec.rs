@@ -59,11 +59,8 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     bytes: Vec<u8>,
 ) -> Result<(Vec<u8>, Vec<OwnedFd>), EncodeError> {
-    let (encoded, fds) = passing::collect(|| postcard::to_extend(value, bytes));
-    match encoded {
-        Ok(bytes) => Ok((bytes, fds)),
-        Err(error) => Err(EncodeError { what: type_name::<T>(), cause: error.to_string() }),
-    }
+    passing::collect(|| postcard::to_extend(value, bytes))
+        .map_err(|cause| EncodeError { what: type_name::<T>(), cause })
 }
 
 /// Makes a value of the whole of `bytes` and the descriptors that came with them.
@@ -72,7 +69,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], fds: Vec<OwnedFd>) -> Re
     match passing::provide(fds, || postcard::take_from_bytes(bytes)) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(failed(format!("{} bytes are too many", rest.len()))),
-        Err(error) => Err(failed(error.to_string())),
+        Err(cause) => Err(failed(cause)),
     }
 }
 

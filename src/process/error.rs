@@ -115,10 +115,15 @@ impl core::error::Error for ProcessError {}
 /// What a child reports instead of a value.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Failure {
-    Panicked { message: String, backtrace: Option<String> },
+    Panicked {
+        message: String,
+        backtrace: Option<String>,
+    },
     Arguments(DecodeError),
     Encode(String),
     SetUp(String),
+    /// What was sent to it has not come across whole.
+    Transfer(String),
 }
 
 impl From<Failure> for ProcessError {
@@ -127,7 +132,7 @@ impl From<Failure> for ProcessError {
             Failure::Panicked { message, backtrace } => Self::Panicked { message, backtrace },
             Failure::Arguments(error) => Self::Arguments(error),
             Failure::Encode(text) => Self::Encode(text),
-            Failure::SetUp(text) => Self::SetUp(text),
+            Failure::SetUp(text) | Failure::Transfer(text) => Self::SetUp(text),
         }
     }
 }

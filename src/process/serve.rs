@@ -117,10 +117,14 @@ fn child(request: Request, fds: Vec<OwnedFd>, parent: Option<u32>) -> ! {
     call::name_panics(name);
     let (bytes, fds) = match set_up(&request, fds) {
         Ok(()) => {
-            let Some((bytes, fds)) = channel.recv(None).ok().flatten() else { process::end(LOST) };
-            match postcard::take_from_bytes::<Call>(&bytes) {
-                Ok((call, arguments)) => call.make(arguments, fds),
-                Err(error) => call::reply(Err(Failure::SetUp(error.to_string()))),
+            let Some(first) = channel.recv_or_lost(None).ok().flatten() else { process::end(LOST) };
+            let set_up = |text| call::reply(Err(Failure::SetUp(text)));
+            match first {
+                Err(lost) => set_up(format!("its arguments: {}", lost.error)),
+                Ok((bytes, fds)) => match postcard::take_from_bytes::<Call>(&bytes) {
+                    Ok((call, arguments)) => call.make(arguments, fds),
+                    Err(error) => set_up(error.to_string()),
+                },
             }
         }
         Err(text) => call::reply(Err(Failure::SetUp(text))),

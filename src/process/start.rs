@@ -97,12 +97,14 @@ fn start_program(role: Role, kept: bool) -> Result<Fresh, SpawnError> {
     let keeper = keeper().map_err(SpawnError::kernel("a thread that starts processes"))?;
     let started = keeper.run(run).and_then(|started| started);
     let pid = started.map_err(SpawnError::kernel("an exec of /proc/self/exe"))?.id();
-    let pidfd = process::pidfd_open(pid).map_err(SpawnError::kernel("a pidfd"))?;
+    let pidfd = process::pidfd_open(pid).map_err(|error| {
+        process::end_child(pid);
+        SpawnError::kernel("a pidfd")(error)
+    })?;
     match expect_hello(&channel) {
         Ok(hello) => Ok(Fresh { pid, pidfd, channel, hello }),
         Err(error) => {
-            let _ = process::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
-            keeper.adopt_bare(pidfd);
+            give_up(pid, pidfd);
             Err(error)
         }
     }
@@ -228,10 +230,17 @@ fn by_zygote(plan: &Plan) -> Result<Arc<Child>, Failed> {
         }
         Err(error) => return Err(SpawnError::kernel("a request to the zygote")(error).into()),
     };
-    send_first(plan, &channel)?;
+    let sent = send_first(plan, &channel);
     let (pid, pidfd) = loop {
-        let (bytes, mut fds) = match channel.recv(None) {
-            Ok(Some(message)) => message,
+        let (bytes, mut fds) = match channel.recv_or_lost(None) {
+            Ok(Some(Ok(message))) => message,
+            Ok(Some(Err(lost))) => {
+                // Without its pidfd nobody could take its end in.
+                if let Ok((News::Started(pid), _)) = postcard::take_from_bytes(&lost.first) {
+                    process::end_child(pid);
+                }
+                return Err(SpawnError::kernel("news of the child")(lost.error).into());
+            }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 discard(&zygote);
                 return Err(Failed::Zygote);
@@ -253,25 +262,39 @@ fn by_zygote(plan: &Plan) -> Result<Arc<Child>, Failed> {
             Ok(News::Reply) | Err(_) => {}
         }
     };
-    Ok(Child::new(request.name, pid, pidfd, channel))
+    match sent {
+        Ok(()) => Ok(Child::new(request.name, pid, pidfd, channel)),
+        Err(error) => {
+            give_up(pid, pidfd);
+            Err(error.into())
+        }
+    }
+}
+
+/// Ends a process that has not got what it is to do, and lets its end be taken in.
+fn give_up(pid: u32, pidfd: OwnedFd) {
+    let _ = process::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
+    match keeper() {
+        Ok(keeper) => keeper.adopt_bare(pidfd),
+        Err(_) => process::end_child(pid),
+    }
 }
 
 fn by_exec(plan: &Plan) -> Result<Arc<Child>, Failed> {
-    let fresh = start_program(Role::Child, plan.request.kept)?;
-    let channel = match ask(plan, &plan.request, &fresh.channel) {
-        Ok(channel) => {
-            send_first(plan, &channel)?;
-            channel
-        }
+    let Fresh { pid, pidfd, channel, .. } = start_program(Role::Child, plan.request.kept)?;
+    let asked = match ask(plan, &plan.request, &channel) {
+        Ok(channel) => send_first(plan, &channel).map(|()| channel),
         // It was killed already: its handle will say so.
-        Err(error) if gone(&error) => fresh.channel,
-        Err(error) => {
-            let _ = process::pidfd_signal(fresh.pidfd.as_fd(), libc::SIGKILL);
-            drop(Child::new(plan.request.name.clone(), fresh.pid, fresh.pidfd, fresh.channel));
-            return Err(SpawnError::kernel("a request to the child")(error).into());
-        }
+        Err(error) if gone(&error) => Ok(channel),
+        Err(error) => Err(SpawnError::kernel("a request to the child")(error)),
     };
-    Ok(Child::new(plan.request.name.clone(), fresh.pid, fresh.pidfd, channel))
+    match asked {
+        Ok(channel) => Ok(Child::new(plan.request.name.clone(), pid, pidfd, channel)),
+        Err(error) => {
+            give_up(pid, pidfd);
+            Err(error.into())
+        }
+    }
 }
 
 /// Tells whether the other side of a socket has ended.

@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::sys::{memory, shared};
+use crate::sys::{memory, shared, signal};
 
 /// Memory that several processes see; gone with its last user.
 ///
@@ -58,11 +58,30 @@ fn whole_pages(len: usize) -> io::Result<usize> {
 
 /// A file in memory without a name, of zeros: whole from the beginning, and never shorter (R1).
 pub(crate) fn sealed_file(name: &CStr, len: usize) -> io::Result<OwnedFd> {
+    refuse_too_much(len)?;
     let file = shared::memfd(name)?;
-    shared::set_len(file.as_fd(), len)?;
-    shared::allocate(file.as_fd(), len)?;
+    signal::without_size_signal(|| {
+        shared::set_len(file.as_fd(), len)?;
+        shared::allocate(file.as_fd(), len)
+    })?;
     shared::seal_len(file.as_fd())?;
     Ok(file)
+}
+
+/// The kernel gives pages one by one until there are none, and then ends processes: what is more than there is has
+/// to be refused before.
+fn refuse_too_much(len: usize) -> io::Result<()> {
+    /// Not worth a look.
+    const LITTLE: usize = 16 << 20;
+    let available = if len < LITTLE { None } else { shared::available_memory() };
+    match available.filter(|available| len as u64 > *available) {
+        Some(available) => {
+            let text =
+                format!("{len} bytes of shared memory are more than the {available} that are to be had");
+            Err(io::Error::new(io::ErrorKind::OutOfMemory, text))
+        }
+        None => Ok(()),
+    }
 }
 
 impl Region {

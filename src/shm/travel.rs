@@ -25,7 +25,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>, T>(
     open: impl FnOnce(OwnedFd) -> io::Result<T>,
 ) -> Result<T, D::Error> {
     let file = passing::take(u32::deserialize(deserializer)?).map_err(D::Error::custom)?;
-    open(file).map_err(D::Error::custom)
+    open(file).map_err(passing::blame).map_err(D::Error::custom)
 }
 
 impl Serialize for Region {

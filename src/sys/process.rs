@@ -115,6 +115,18 @@ pub(crate) fn pidfd_reap(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
     })
 }
 
+/// Ends a child whose end nobody has taken in, and takes it in. Waits for that.
+pub(crate) fn end_child(pid: u32) {
+    // SAFETY: takes numbers only; a child keeps its pid until its end is taken in.
+    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+    // SAFETY: all zeros is a siginfo.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    // SAFETY: the kernel writes one siginfo.
+    while unsafe { libc::waitid(libc::P_PID, pid, &raw mut info, libc::WEXITED) } < 0
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
+}
+
 /// The process that gets this one's end reported.
 pub(crate) fn parent() -> u32 {
     // SAFETY: takes no arguments and cannot fail.

@@ -33,6 +33,16 @@ pub(crate) fn allocate(file: BorrowedFd<'_>, len: usize) -> io::Result<()> {
     check(unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, offset(len)?) }).map(drop)
 }
 
+/// Bytes of memory and swap that can be had now, as far as the kernel knows.
+pub(crate) fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kibibytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some((kibibytes("MemAvailable:")? + kibibytes("SwapFree:").unwrap_or(0)) * 1024)
+}
+
 /// Forbids, for everybody and for ever, to change the length or the seals.
 pub(crate) fn seal_len(file: BorrowedFd<'_>) -> io::Result<()> {
     let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;

@@ -1,4 +1,4 @@
-//! Signal handlers and their stacks.
+//! Signal handlers and their stacks, and a signal that is not wanted.
 
 use std::io;
 
@@ -66,4 +66,32 @@ pub(crate) unsafe fn set_alternate_stack(place: *mut u8, len: usize) {
     let stack = libc::stack_t { ss_sp: place.cast(), ss_flags: flags, ss_size: len };
     // SAFETY: the caller's duty.
     let _ = unsafe { libc::sigaltstack(&raw const stack, core::ptr::null_mut()) };
+}
+
+/// Runs `f`, which makes a file longer: at the limit on the length of files it gets an error (`EFBIG`), and not the
+/// signal as well that would end the process.
+pub(crate) fn without_size_signal<R>(f: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    // SAFETY: all zeros is a set.
+    let mut signal: libc::sigset_t = unsafe { core::mem::zeroed() };
+    // SAFETY: a set.
+    unsafe { libc::sigemptyset(&raw mut signal) };
+    // SAFETY: a set.
+    unsafe { libc::sigaddset(&raw mut signal, libc::SIGXFSZ) };
+    // SAFETY: all zeros is a set.
+    let mut before: libc::sigset_t = unsafe { core::mem::zeroed() };
+    // SAFETY: sets.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signal, &raw mut before) };
+    let result = f();
+    // SAFETY: a set.
+    let was_blocked = unsafe { libc::sigismember(&raw const before, libc::SIGXFSZ) } == 1;
+    if !was_blocked {
+        if result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EFBIG)) {
+            let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: a set and a time; it takes the signal, which the kernel has sent to this thread.
+            unsafe { libc::sigtimedwait(&raw const signal, core::ptr::null_mut(), &raw const now) };
+        }
+        // SAFETY: a set.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, core::ptr::null_mut()) };
+    }
+    result
 }

@@ -86,7 +86,7 @@ pub(super) struct State {
     pub(super) broken: Option<Arc<str>>,
     /// Workers that failed before they were ready, since the last one that was.
     pub(super) failures: u32,
-    /// As above, of those that were killed.
+    /// As above, for reasons that may pass.
     pub(super) kills: u32,
     /// What the latest of them said.
     pub(super) cause: String,

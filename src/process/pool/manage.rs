@@ -25,7 +25,8 @@ use crate::sys::epoll;
 
 /// Workers in a row that fail before they are ready, until the pool is broken.
 const MOST_FAILURES: u32 = 3;
-/// As above, for those that were killed: that is somebody else's doing, or the lack of memory.
+/// As above, for those that were killed, or for which the kernel had no process, descriptor or memory: that is
+/// somebody else's doing, and may pass.
 const MOST_KILLS: u32 = 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -172,7 +173,9 @@ impl Manager {
                 continue;
             }
             if let Err(error) = self.start_worker(worker) {
-                self.failed(worker, Some(error.to_string()), false);
+                // What the kernel does not have now it may have later.
+                let shortage = matches!(error, SpawnError::Kernel { .. });
+                self.failed(worker, Some(error.to_string()), shortage);
             }
         }
     }
@@ -282,12 +285,12 @@ impl Manager {
     }
 
     /// Counts a worker that has not become ready: tries again after a pause, or breaks the pool.
-    fn failed(&mut self, worker: usize, cause: Option<String>, killed: bool) {
+    fn failed(&mut self, worker: usize, cause: Option<String>, may_pass: bool) {
         let mut state = self.core.state();
         if let Some(cause) = cause {
             state.cause = cause;
         }
-        *(if killed { &mut state.kills } else { &mut state.failures }) += 1;
+        *(if may_pass { &mut state.kills } else { &mut state.failures }) += 1;
         let failures = state.failures + state.kills;
         let too_many = state.failures >= MOST_FAILURES || state.kills >= MOST_KILLS;
         let any_ready = state.workers.iter().flatten().any(|worker| worker.ready);

@@ -55,6 +55,8 @@ const FREE: u64 = 0;
 const READY: u64 = 1;
 const TAKEN: u64 = 2;
 const KIND: u64 = 3;
+/// The most workers, less one.
+const WORKERS: u64 = (1 << 14) - 1;
 
 fn state(position: u64, worker: usize, kind: u64) -> u64 {
     position << 16 | (worker as u64) << 2 | kind
@@ -321,7 +323,7 @@ impl Board {
             let body = unsafe { slot.body.get().read() };
             // SAFETY: the parent has written it before it was ready.
             let task = unsafe { body.assume_init() }.id;
-            Some(Claim { worker: (seen >> 2 & (1 << 14) - 1) as usize, position: seen >> 16, task })
+            Some(Claim { worker: (seen >> 2 & WORKERS) as usize, position: seen >> 16, task })
         })
     }
 

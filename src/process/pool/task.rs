@@ -106,6 +106,7 @@ impl From<Failure> for TaskError {
             Failure::Panicked { message, backtrace } => Self::Panicked { message, backtrace },
             Failure::Arguments(error) => Self::Arguments(error),
             Failure::Encode(text) | Failure::SetUp(text) => Self::Encode(text),
+            Failure::Transfer(text) => Self::Transfer(text),
         }
     }
 }

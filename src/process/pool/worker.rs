@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ring::{ASKED, Board};
 use crate::process::Fd;
 use crate::process::call::{self, Call};
-use crate::process::channel::{Channel, Message};
+use crate::process::channel::{Channel, Lost, Message};
 use crate::process::error::Failure;
 
 /// First byte of a worker's messages to its parent.
@@ -82,11 +82,12 @@ pub(super) fn work(setup: Setup) {
         };
         let reply = match task.len {
             ASKED => match ask(&channel, task.id) {
-                Some((arguments, fds)) if arguments == REFUSED && fds.is_empty() => {
+                Some(Ok((arguments, fds))) if arguments == REFUSED && fds.is_empty() => {
                     board.done(setup.worker, task.id);
                     continue;
                 }
-                Some((arguments, fds)) => task.call.make(&arguments, fds),
+                Some(Ok((arguments, fds))) => task.call.make(&arguments, fds),
+                Some(Err(lost)) => call::reply(Err(Failure::Transfer(lost.error.to_string()))),
                 // The parent has gone, or has no use for the task any more.
                 None => return,
             },
@@ -100,9 +101,10 @@ pub(super) fn work(setup: Setup) {
     }
 }
 
-fn ask(channel: &Channel, id: u64) -> Option<Message> {
+/// The arguments of a task; `None` if the parent has gone.
+fn ask(channel: &Channel, id: u64) -> Option<Result<Message, Lost>> {
     channel.send(&message(ASK, id, &[]), &[], None).ok()?;
-    channel.recv(None).ok()?
+    channel.recv_or_lost(None).ok()?
 }
 
 /// Sends a reply; one that cannot be sent is replaced by the reason.

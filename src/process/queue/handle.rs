@@ -176,7 +176,8 @@ impl<'de, T: ?Sized> Deserialize<'de> for Queue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (ring, putters, getters) = <(u32, u32, u32)>::deserialize(deserializer)?;
         let file = |index| passing::take(index).map_err(D::Error::custom);
-        let core = Core::open(file(ring)?, file(putters)?, file(getters)?).map_err(D::Error::custom)?;
+        let core = Core::open(file(ring)?, file(putters)?, file(getters)?);
+        let core = core.map_err(passing::blame).map_err(D::Error::custom)?;
         Ok(Self::with(core))
     }
 }
