@@ -61,6 +61,11 @@ impl Channel {
         Ok((here.into(), there))
     }
 
+    /// The socket, to be waited for together with others.
+    pub(crate) fn socket(&self) -> &Pollable {
+        &self.socket
+    }
+
     /// Sends a message; waits for room. `None` if the deadline came first. A cancellation point.
     pub(crate) fn send(
         &self,

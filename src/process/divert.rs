@@ -38,7 +38,8 @@ extern "C" fn divert(count: c_int, arguments: *const *const c_char, environment:
 /// What the environment tells this program to be, and the socket to its parent; `None` nearly always.
 fn order() -> Option<(Role, OwnedFd)> {
     let text = std::env::var(VARIABLE).ok()?;
-    // SAFETY: there is one thread yet.
+    // SAFETY: there is one thread yet. If a library's constructor has started another, that reads the list which
+    // the kernel has made: entries in it move up by one, nothing is freed.
     unsafe { std::env::remove_var(VARIABLE) };
     let mut words = text.split(':');
     let role = Role::from_name(words.next()?)?;

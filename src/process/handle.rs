@@ -5,7 +5,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::time::Duration;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -53,8 +53,8 @@ impl AsFd for Child {
 }
 
 impl Child {
-    pub(crate) fn new(name: String, pid: u32, pidfd: OwnedFd, channel: Channel) -> Arc<Self> {
-        let (owner, pidfd) = (std::process::id(), pidfd.into());
+    pub(crate) fn new(name: String, pid: u32, pidfd: Pollable, channel: Channel) -> Arc<Self> {
+        let owner = std::process::id();
         let (started, ended) = (Instant::now(), Lock::new(None));
         let child = Arc::new(Self { name, pid, owner, pidfd, channel, started, ended });
         registry::enter(&child);

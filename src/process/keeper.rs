@@ -12,13 +12,14 @@ use std::sync::Arc;
 use super::handle::Child;
 use crate::base::lock::Lock;
 use crate::channel;
+use crate::io::pollable::Pollable;
 use crate::sys::{epoll, poll};
 
 enum Order {
     Run(Box<dyn FnOnce() + Send>),
     Adopt(Arc<Child>),
     /// A process without a handle: a zygote.
-    AdoptBare(OwnedFd),
+    AdoptBare(Pollable),
 }
 
 pub(crate) struct Keeper {
@@ -54,13 +55,13 @@ impl Keeper {
     }
 
     /// As [`adopt`](Self::adopt), for a process without a handle.
-    pub(crate) fn adopt_bare(&self, pidfd: OwnedFd) {
+    pub(crate) fn adopt_bare(&self, pidfd: Pollable) {
         self.order(Order::AdoptBare(pidfd));
     }
 
     fn keep(&self) {
         let mut children: Vec<Arc<Child>> = Vec::new();
-        let mut bare: Vec<OwnedFd> = Vec::new();
+        let mut bare: Vec<Pollable> = Vec::new();
         loop {
             let orders = core::mem::take(&mut *self.orders.lock());
             for order in orders {
@@ -71,7 +72,7 @@ impl Keeper {
                 }
             }
             children.retain(|child| !child.has_ended());
-            let is_running = |pidfd: &OwnedFd| {
+            let is_running = |pidfd: &Pollable| {
                 let reaped = crate::sys::process::pidfd_reap(pidfd.as_fd());
                 matches!(reaped, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             };

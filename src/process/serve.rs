@@ -1,6 +1,6 @@
 //! The life of a child, and of the zygote that children are forked from.
 //!
-//! Both begin in `divert`, with one thread. The zygote waits for requests and forks; it keeps all signals
+//! Both begin in `divert`, with one thread (a zygote with more does not fork). The zygote waits for requests and forks; it keeps all signals
 //! blocked, so that Ctrl-C and stop signals meet its children and not it, and it ends when its parent's
 //! socket closes. A forked child goes on exactly like one that was started by an exec.
 
@@ -40,13 +40,16 @@ pub(crate) fn serve(role: Role, socket: OwnedFd) -> ! {
     if role == Role::Zygote {
         process::set_name("ropewalk-zygote");
     }
-    let first = FirstThread::of_caller();
-    let can_fork = first.as_ref().map(|_| ()).map_err(ToString::to_string);
+    let first = FirstThread::of_caller().map_err(|error| error.to_string()).and_then(alone);
+    let can_fork = first.as_ref().map(|_| ()).map_err(String::clone);
     let hello = Hello { fingerprint: program::fingerprint().to_vec(), can_fork };
-    let parent = Channel::from(socket);
-    if send(&parent, &hello, &[]).is_err() {
+    // What a library has forked before `main` has a copy of `socket`. Of this one it has none: so when this process
+    // dies its parent sees it closed.
+    let Ok((parent, parents)) = Channel::pair() else { process::end(LOST) };
+    if send(&Channel::from(socket), &hello, &[parents.as_fd()]).is_err() {
         process::end(LOST);
     }
+    drop(parents);
     if let (Role::Zygote, Ok(first)) = (role, first) {
         zygote(parent, first);
     }
@@ -56,6 +59,15 @@ pub(crate) fn serve(role: Role, socket: OwnedFd) -> ! {
             child(request, fds, None)
         }
         None => process::end(0),
+    }
+}
+
+/// The first thread, if it is the only one: a fork would copy no other, but what another may hold.
+fn alone(first: FirstThread) -> Result<FirstThread, String> {
+    let threads = fs::read_dir("/proc/self/task").map_err(|error| format!("its threads: {error}"))?.count();
+    match threads {
+        1 => Ok(first),
+        _ => Err(format!("a library has started threads before `main`; there are {threads}")),
     }
 }
 
@@ -180,7 +192,7 @@ fn set_up(request: &Request, mut fds: impl Iterator<Item = OwnedFd>) -> Result<(
 fn replace_environment(wanted: &[super::request::Variable]) {
     use std::os::unix::ffi::OsStrExt;
     for (key, _) in std::env::vars_os() {
-        // SAFETY: this process has one thread yet.
+        // SAFETY: asked for in forked processes only (`start::by_exec`), which have one thread yet.
         unsafe { std::env::remove_var(key) };
     }
     let text = |bytes: &[u8]| std::ffi::OsStr::from_bytes(bytes).to_owned();
@@ -197,15 +209,18 @@ fn place_null(number: RawFd) -> std::io::Result<()> {
     unsafe { process::place(null.as_fd(), number) }
 }
 
-/// Closes what an exec has let through, besides the standard streams: descriptors that other libraries of
-/// this program have opened before `main` are marked to be closed by an exec, those that came through one
-/// are not.
+/// Closes what an exec has let through, besides the standard streams. Those have no mark to be closed by an exec, and
+/// are the parent's too; without the latter they are of a library that has opened them before `main`, and stay.
 fn close_inherited() {
+    let parent = process::parent();
     let Ok(folder) = fs::read_dir("/proc/self/fd") else { return };
     let numbers = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
     let numbers: Vec<RawFd> = numbers.filter(|number| *number > 2).collect();
     for number in numbers {
-        if matches!(process::closes_on_exec(number), Ok(false)) {
+        let came_through = matches!(process::closes_on_exec(number), Ok(false))
+            // Where the kernel does not tell, to leak one is worse.
+            && process::shares_file(parent, number).unwrap_or(true);
+        if came_through {
             // SAFETY: it was open before this program began, so nothing in it owns it.
             unsafe { process::close(number) };
         }

@@ -4,10 +4,11 @@
 //! a start that it took with it has not run anything, and is tried again.
 #![forbid(unsafe_code)]
 
+use core::time::Duration;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
@@ -20,9 +21,10 @@ use super::handle::Child;
 use super::keeper::Keeper;
 use super::request::{Hello, KEPT, News, Request, Role, TIED, VARIABLE, Variable};
 use super::{divert, program};
+use crate::io::pollable::{self, Direction, Pollable};
 use crate::runtime::shield::Shield;
 use crate::sync::Mutex;
-use crate::sys::process;
+use crate::sys::{poll, process};
 
 /// How often a start is tried when the zygote dies meanwhile.
 const ATTEMPTS: usize = 5;
@@ -32,7 +34,7 @@ struct Zygote {
     owner: u32,
     channel: Channel,
     environment: Vec<Variable>,
-    can_fork: Result<(), String>,
+    can_fork: bool,
 }
 
 static KEEPER: Mutex<Option<(u32, Arc<Keeper>)>> = Mutex::new(None);
@@ -69,13 +71,13 @@ pub(crate) fn environment() -> Vec<Variable> {
 /// A program started anew, and the socket to it.
 struct Fresh {
     pid: u32,
-    pidfd: OwnedFd,
+    pidfd: Pollable,
     channel: Channel,
     hello: Hello,
 }
 
 /// Starts this program anew, on the keeper's thread.
-fn start_program(role: Role, kept: bool) -> Result<Fresh, SpawnError> {
+fn start_program(role: Role, kept: bool, environment: Option<&[Variable]>) -> Result<Fresh, SpawnError> {
     if !divert::is_prepared() {
         return Err(SpawnError::Program(
             "this program was linked without the entry of .init_array that turns it into a child; \
@@ -87,8 +89,13 @@ fn start_program(role: Role, kept: bool) -> Result<Fresh, SpawnError> {
     let number = process::socket_number(theirs.as_fd()).unwrap_or(0);
     let tie = if kept { KEPT } else { TIED };
     let order = format!("{}:{number}:{}:{tie}", role.name(), std::process::id());
+    let environment = environment.map(<[Variable]>::to_vec);
     let run = move || {
         let mut command = Command::new("/proc/self/exe");
+        if let Some(environment) = environment {
+            let text = |bytes| OsString::from_vec(bytes);
+            command.env_clear().envs(environment.into_iter().map(|(key, value)| (text(key), text(value))));
+        }
         if let Some(name) = std::env::args_os().next() {
             command.arg0(name);
         }
@@ -101,8 +108,9 @@ fn start_program(role: Role, kept: bool) -> Result<Fresh, SpawnError> {
         process::end_child(pid);
         SpawnError::kernel("a pidfd")(error)
     })?;
-    match expect_hello(&channel) {
-        Ok(hello) => Ok(Fresh { pid, pidfd, channel, hello }),
+    let pidfd = Pollable::from(pidfd);
+    match expect_hello(&channel, &pidfd) {
+        Ok((hello, channel)) => Ok(Fresh { pid, pidfd, channel, hello }),
         Err(error) => {
             give_up(pid, pidfd);
             Err(error)
@@ -110,22 +118,34 @@ fn start_program(role: Role, kept: bool) -> Result<Fresh, SpawnError> {
     }
 }
 
-fn expect_hello(channel: &Channel) -> Result<Hello, SpawnError> {
+/// What the program says first, and the channel to it.
+fn expect_hello(channel: &Channel, pidfd: &Pollable) -> Result<(Hello, Channel), SpawnError> {
     let foreign = |why: &str| {
         SpawnError::Program(format!(
             "/proc/self/exe is not this program in its present build ({why}); \
              a loader or an emulator that runs it stands in between"
         ))
     };
-    let (bytes, _) = match channel.recv(None) {
-        Ok(Some(message)) => message,
-        _ => return Err(foreign("it ended without a word")),
+    let (bytes, mut fds) = loop {
+        // The end before the look: then all that it has said is there.
+        let ended = poll::wait(&mut [poll::want(pidfd.as_fd(), libc::POLLIN)], Some(Duration::ZERO));
+        match channel.try_recv() {
+            Ok(Some(message)) => break message,
+            Ok(None) if matches!(ended, Ok(false)) => {}
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                return Err(SpawnError::kernel("the first word of the process")(error));
+            }
+            _ => return Err(foreign("it ended without a word")),
+        }
+        let both = [(channel.socket(), Direction::Read), (pidfd, Direction::Read)];
+        pollable::wait_any(&both, None).map_err(SpawnError::kernel("a wait for the process"))?;
     };
     let hello: Hello = codec::decode(&bytes, Vec::new()).map_err(|error| foreign(&error.to_string()))?;
     if hello.fingerprint != program::fingerprint() {
         return Err(foreign("its build id differs"));
     }
-    Ok(hello)
+    let own = fds.pop().ok_or_else(|| foreign("it has sent no socket"))?;
+    Ok((hello, own.into()))
 }
 
 /// The zygote; a new one if there is none.
@@ -138,10 +158,14 @@ fn zygote() -> Result<Arc<Zygote>, SpawnError> {
         return Ok(Arc::clone(zygote));
     }
     let environment = environment();
-    let Fresh { pidfd, channel, hello, .. } = start_program(Role::Zygote, false)?;
+    let Fresh { pidfd, channel, hello, .. } = start_program(Role::Zygote, false, None)?;
     // Its end is taken in whenever it comes; the next request finds the socket closed.
     keeper().map_err(SpawnError::kernel("a thread that starts processes"))?.adopt_bare(pidfd);
-    let zygote = Arc::new(Zygote { owner: own, channel, environment, can_fork: hello.can_fork });
+    if let Err(why) = &hello.can_fork {
+        log::warn!("processes are started anew and not forked, which is slower: {why}");
+    }
+    let can_fork = hello.can_fork.is_ok();
+    let zygote = Arc::new(Zygote { owner: own, channel, environment, can_fork });
     *slot = Some(Arc::clone(&zygote));
     Ok(zygote)
 }
@@ -213,8 +237,7 @@ pub(crate) fn start(plan: &Plan) -> Result<Arc<Child>, SpawnError> {
 
 fn by_zygote(plan: &Plan) -> Result<Arc<Child>, Failed> {
     let zygote = zygote()?;
-    if let Err(why) = &zygote.can_fork {
-        log::debug!("processes are started by an exec: the zygote cannot fork for its parent: {why}");
+    if !zygote.can_fork {
         return by_exec(plan);
     }
     let mut request = plan.request.clone();
@@ -263,16 +286,16 @@ fn by_zygote(plan: &Plan) -> Result<Arc<Child>, Failed> {
         }
     };
     match sent {
-        Ok(()) => Ok(Child::new(request.name, pid, pidfd, channel)),
+        Ok(()) => Ok(Child::new(request.name, pid, pidfd.into(), channel)),
         Err(error) => {
-            give_up(pid, pidfd);
+            give_up(pid, pidfd.into());
             Err(error.into())
         }
     }
 }
 
 /// Ends a process that has not got what it is to do, and lets its end be taken in.
-fn give_up(pid: u32, pidfd: OwnedFd) {
+fn give_up(pid: u32, pidfd: Pollable) {
     let _ = process::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
     match keeper() {
         Ok(keeper) => keeper.adopt_bare(pidfd),
@@ -281,8 +304,11 @@ fn give_up(pid: u32, pidfd: OwnedFd) {
 }
 
 fn by_exec(plan: &Plan) -> Result<Arc<Child>, Failed> {
-    let Fresh { pid, pidfd, channel, .. } = start_program(Role::Child, plan.request.kept)?;
-    let asked = match ask(plan, &plan.request, &channel) {
+    let environment = plan.request.environment.as_deref();
+    let Fresh { pid, pidfd, channel, .. } = start_program(Role::Child, plan.request.kept, environment)?;
+    // It has its environment already, since before the libraries that look at it.
+    let request = Request { environment: None, ..plan.request.clone() };
+    let asked = match ask(plan, &request, &channel) {
         Ok(channel) => send_first(plan, &channel).map(|()| channel),
         // It was killed already: its handle will say so.
         Err(error) if gone(&error) => Ok(channel),

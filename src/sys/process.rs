@@ -213,6 +213,23 @@ pub(crate) fn closes_on_exec(fd: RawFd) -> io::Result<bool> {
     Ok(flags & libc::FD_CLOEXEC != 0)
 }
 
+/// Tells whether a number is the same open file in another process and in this one.
+pub(crate) fn shares_file(other: u32, fd: RawFd) -> io::Result<bool> {
+    const KCMP_FILE: libc::c_int = 0;
+    let own = std::process::id();
+    // SAFETY: takes numbers only.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, other, own, KCMP_FILE, fd, fd) };
+    match order {
+        0 => Ok(true),
+        order if order > 0 => Ok(false),
+        _ => match io::Error::last_os_error() {
+            // The other has nothing at that number.
+            error if error.raw_os_error() == Some(libc::EBADF) => Ok(false),
+            error => Err(error),
+        },
+    }
+}
+
 /// Closes a descriptor by number.
 ///
 /// # Safety
