@@ -107,6 +107,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "runtime/multi_wait.rs",
     "process/queue/body.rs",
     "process/queue/get.rs",
+    "process/queue/in_place.rs",
     "process/queue/put.rs",
     "process/queue/record.rs",
     "process/sync/barrier.rs",

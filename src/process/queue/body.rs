@@ -18,6 +18,8 @@
 //!   repair: bytes that it was writing lie outside (Q1), and the next one writes over them.
 //! * Q3: `head` and `tail` move on only, so an old value of the other side's (`head_seen`, `tail_seen`) shows
 //!   less room, or fewer messages, than there are.
+//!   A message that a getter looks at in place is got when the journal says that it was handed out: who is
+//!   killed after that takes it along, and the next holder moves `head` in its place.
 //! * Q4: `tallies[m].taken` counts the messages that `m` got. It is written after `head`; a journal written
 //!   before `head` tells the next holder of the lock whether it is still to be written.
 //! * Q5: all messages that were put = `tail`'s number, of which `puts` knows the upper bits.
@@ -34,6 +36,9 @@ pub(super) const GET_LOCK: usize = 1;
 pub(super) const FILLED: usize = 2;
 pub(super) const ROOM: usize = 3;
 pub(super) const TASKS: usize = 4;
+
+/// In the journal's slot: the message at the head was handed out.
+const HANDED_OUT: u64 = 1 << 32;
 
 /// An event on cache lines of its own.
 #[repr(C, align(128))]
@@ -64,10 +69,13 @@ pub(super) struct Tail {
 pub(super) struct Getters {
     pub(super) lock: RobustWord,
     pub(super) tail_seen: AtomicU64,
-    /// The getter's slot plus one, while `head` and its tally are not both written; zero otherwise.
+    /// The getter's slot plus one, while `head` and its tally are not both written, and `HANDED_OUT`; zero
+    /// otherwise.
     journal_slot: AtomicU64,
     journal_head: AtomicU64,
     journal_taken: AtomicU64,
+    /// Where `head` goes when the message that was handed out is given up.
+    journal_next: AtomicU64,
     pub(super) head: Head,
 }
 
@@ -186,17 +194,72 @@ impl Body {
         }
     }
 
+    /// Says that the record at the head is in the hands of the member in `slot`. By the holder of the getters'
+    /// lock, who keeps it until [`take_in`](Self::take_in).
+    pub(super) fn hand_out(&self, slot: usize, head: Cursor, units: u64) {
+        self.hand_out_until(slot, head, units, usize::MAX);
+    }
+
+    /// As [`hand_out`](Self::hand_out), up to that many stores.
+    #[inline(always)]
+    fn hand_out_until(&self, slot: usize, head: Cursor, units: u64, most: usize) {
+        let getters = &self.getters;
+        // Relaxed: only holders of the lock write it.
+        let taken = self.tallies[slot].taken.load(Ordering::Relaxed);
+        let stores = [
+            (&getters.journal_head, head.0),
+            (&getters.journal_taken, taken),
+            (&getters.journal_next, head.after(units).0),
+            // THE store that gets a message which is looked at in place (Q2).
+            (&getters.journal_slot, HANDED_OUT | (slot as u64 + 1)),
+        ];
+        for (place, value) in stores.into_iter().take(most) {
+            // Release: as in `advance_until`.
+            place.store(value, Ordering::Release);
+        }
+    }
+
+    /// Gives up the record that was handed out.
+    pub(super) fn take_in(&self, slot: usize, head: Cursor, units: u64) {
+        self.take_in_until(slot, head, units, usize::MAX);
+    }
+
+    /// As [`take_in`](Self::take_in), up to that many stores.
+    #[inline(always)]
+    fn take_in_until(&self, slot: usize, head: Cursor, units: u64, most: usize) {
+        let getters = &self.getters;
+        let tally = &self.tallies[slot].taken;
+        // Relaxed: only holders of the lock write it.
+        let taken = tally.load(Ordering::Relaxed);
+        let stores = [
+            (&getters.head.head, head.after(units).0),
+            (tally, taken.wrapping_add(1)),
+            (&getters.journal_slot, 0),
+        ];
+        for (place, value) in stores.into_iter().take(most) {
+            // Release: as in `advance_until`.
+            place.store(value, Ordering::Release);
+        }
+    }
+
     /// Finishes what a killed holder of the getters' lock has begun. By the one who has inherited the lock.
     pub(super) fn repair(&self) {
         // Relaxed: the lock orders it after the death.
         let getters = &self.getters;
-        let slot = getters.journal_slot.load(Ordering::Relaxed);
-        if let Some(tally) = slot.checked_sub(1).and_then(|slot| self.tallies.get(slot as usize))
-            && getters.head.head.load(Ordering::Relaxed) != getters.journal_head.load(Ordering::Relaxed)
-        {
-            // The same again if this repair is cut short as well.
-            let taken = getters.journal_taken.load(Ordering::Relaxed).wrapping_add(1);
-            tally.taken.store(taken, Ordering::Release);
+        let journal = getters.journal_slot.load(Ordering::Relaxed);
+        let (slot, handed_out) = (journal & !HANDED_OUT, journal & HANDED_OUT != 0);
+        if let Some(tally) = slot.checked_sub(1).and_then(|slot| self.tallies.get(slot as usize)) {
+            let before = getters.journal_head.load(Ordering::Relaxed);
+            let moved = getters.head.head.load(Ordering::Relaxed) != before;
+            if handed_out && !moved {
+                let next = getters.journal_next.load(Ordering::Relaxed);
+                getters.head.head.store(next, Ordering::Release);
+            }
+            if handed_out || moved {
+                // The same again if this repair is cut short as well.
+                let taken = getters.journal_taken.load(Ordering::Relaxed).wrapping_add(1);
+                tally.taken.store(taken, Ordering::Release);
+            }
         }
         getters.journal_slot.store(0, Ordering::Release);
     }
@@ -281,6 +344,29 @@ mod tests {
                 (0..4).for_each(|_| queue.task_done());
                 assert!(queue.join_timeout(core::time::Duration::ZERO));
             }
+        }
+    }
+
+    #[test]
+    fn a_getter_killed_while_it_looks_at_a_message_in_place_takes_it_along_or_has_not_seen_it() {
+        // Stores of handing out, then of taking in, that are done before the kill.
+        for (out, taken_in) in (0..=4).map(|out| (out, 0)).chain((1..=3).map(|taken_in| (4, taken_in))) {
+            let queue = Queue::<u8>::bounded(8).unwrap();
+            let (body, slot) = (queue.core.object.body(), queue.core.object.slot());
+            (1..=4).for_each(|n| queue.put(n).unwrap());
+            assert_eq!(queue.get(), Ok(1));
+            assert_eq!(body.getters.lock.attempt(DEAD), crate::base::robust_word::Attempt::Taken);
+            let head = body.head();
+            body.hand_out_until(slot, head, UNITS, out);
+            if taken_in > 0 {
+                body.take_in_until(slot, head, UNITS, taken_in);
+            }
+            body.orphan(DEAD);
+            let seen = out == 4;
+            let left: Vec<u8> = core::iter::from_fn(|| queue.try_get().ok()).collect();
+            assert_eq!(left, (2 + u8::from(seen)..=4).collect::<Vec<_>>(), "{out} {taken_in}");
+            assert_eq!(body.tallies[slot].taken.load(Ordering::Relaxed), 4, "{out} {taken_in}");
+            assert_eq!((queue.len(), queue.unfinished_tasks()), (0, 4));
         }
     }
 

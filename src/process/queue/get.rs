@@ -7,7 +7,8 @@ use std::time::Instant;
 use super::body::{Body, FILLED, GET_LOCK, ROOM, TASKS};
 use super::core::{Core, Limit};
 use super::cursor::Cursor;
-use super::record::{self, WITH_HANDLES};
+use super::error::GetError;
+use super::record::{self, Header, WITH_HANDLES};
 use crate::shm::event::{Baton, notify_all, notify_one};
 use crate::shm::lock::Held;
 use crate::shm::pod::{self, Pod};
@@ -26,24 +27,51 @@ pub(super) enum NotGot {
 /// What was got: the kind of the record, and its descriptors.
 pub(super) type Got = (u32, Vec<OwnedFd>);
 
+/// The getters' lock, and the record at the head.
+#[derive(Debug)]
+pub(super) struct Found<'a> {
+    _held: Held<'a, Body>,
+    pub(super) head: Cursor,
+    pub(super) header: Header,
+}
+
 impl Core {
     /// Gets a record behind what is in `into`, and tells its kind. A cancellation point if it has to wait.
     #[inline]
     pub(super) fn get<P: Pod>(&self, into: &mut Vec<P>, limit: Limit) -> Result<Got, NotGot> {
-        match self.try_get(into, limit) {
-            Err(NotGot::Empty) if !limit.is_try() => self.get_slow(into, limit.deadline()),
+        self.until_filled(limit, |limit| self.try_get(into, limit))
+    }
+
+    /// Finds the record at the head, and keeps it. A cancellation point if it has to wait.
+    pub(super) fn look(&self, limit: Limit) -> Result<Found<'_>, NotGot> {
+        self.until_filled(limit, |limit| self.find(limit))
+    }
+
+    /// Does what needs a record, when there is one.
+    #[inline]
+    fn until_filled<R>(
+        &self,
+        limit: Limit,
+        mut act: impl FnMut(Limit) -> Result<R, NotGot>,
+    ) -> Result<R, NotGot> {
+        match act(limit) {
+            Err(NotGot::Empty) if !limit.is_try() => self.until_filled_slow(limit.deadline(), act),
             other => other,
         }
     }
 
     #[cold]
-    fn get_slow<P: Pod>(&self, into: &mut Vec<P>, deadline: Option<Instant>) -> Result<Got, NotGot> {
+    fn until_filled_slow<R>(
+        &self,
+        deadline: Option<Instant>,
+        mut act: impl FnMut(Limit) -> Result<R, NotGot>,
+    ) -> Result<R, NotGot> {
         let body = self.object.body();
         self.spin(|| body.len() > 0);
         let mut in_time = true;
         let baton = Baton::new(self.event(FILLED), || body.len() > 0);
         loop {
-            match self.try_get(into, Limit::Until(deadline)) {
+            match act(Limit::Until(deadline)) {
                 Err(NotGot::Empty) if in_time => {}
                 Ok(got) => {
                     baton.keep();
@@ -70,38 +98,56 @@ impl Core {
     }
 
     #[inline]
-    fn try_get<P: Pod>(&self, into: &mut Vec<P>, limit: Limit) -> Result<Got, NotGot> {
+    fn find(&self, limit: Limit) -> Result<Found<'_>, NotGot> {
         let body = self.object.body();
         let getters = &body.getters;
-        let got = {
-            let _held = self.lock_getters(limit).ok_or(NotGot::Empty)?;
-            // Relaxed: only holders of this lock write them.
-            let head = Cursor(getters.head.head.load(Ordering::Relaxed));
-            let mut tail = Cursor(getters.tail_seen.load(Ordering::Relaxed));
+        let held = self.lock_getters(limit).ok_or(NotGot::Empty)?;
+        // Relaxed: only holders of this lock write them.
+        let head = Cursor(getters.head.head.load(Ordering::Relaxed));
+        let mut tail = Cursor(getters.tail_seen.load(Ordering::Relaxed));
+        if tail == head {
+            let closed = body.is_closed();
+            // After that: what was put before the close is there now.
+            tail = body.tail();
+            getters.tail_seen.store(tail.0, Ordering::Relaxed);
             if tail == head {
-                let closed = body.is_closed();
-                // After that: what was put before the close is there now.
-                tail = body.tail();
-                getters.tail_seen.store(tail.0, Ordering::Relaxed);
-                if tail == head {
-                    return Err(if closed { NotGot::Closed } else { NotGot::Empty });
-                }
+                return Err(if closed { NotGot::Closed } else { NotGot::Empty });
             }
-            // SAFETY: the lock is held, and the tail is not the head.
-            let header = unsafe { record::header(&self.object, head, tail.units_since(head)) };
-            let header = header.ok_or(NotGot::Damaged)?;
-            // SAFETY: as above.
-            let fits = unsafe { record::read(&self.object, head, header, into) };
-            let number = if header.kind == WITH_HANDLES { number_of(into) } else { None };
-            let fds = number.map_or_else(Vec::new, |number| self.wires.look(number));
-            body.advance_head(self.object.slot(), head, record::units(header.len));
-            if !fds.is_empty() {
-                self.wires.taken();
-            }
-            if fits { Ok((header.kind, fds)) } else { Err(NotGot::Misfit(header.len)) }
-        };
+        }
+        // SAFETY: the lock is held, and the tail is not the head.
+        let header = unsafe { record::header(&self.object, head, tail.units_since(head)) };
+        Ok(Found { _held: held, head, header: header.ok_or(NotGot::Damaged)? })
+    }
+
+    #[inline]
+    fn try_get<P: Pod>(&self, into: &mut Vec<P>, limit: Limit) -> Result<Got, NotGot> {
+        let found = self.find(limit)?;
+        let Found { head, header, .. } = found;
+        // SAFETY: the lock is held.
+        let fits = unsafe { record::read(&self.object, head, header, into) };
+        let number = if header.kind == WITH_HANDLES { number_of(into) } else { None };
+        let fds = number.map_or_else(Vec::new, |number| self.wires.look(number));
+        self.object.body().advance_head(self.object.slot(), head, record::units(header.len));
+        if !fds.is_empty() {
+            self.wires.taken();
+        }
+        drop(found);
         notify_one(self.event(ROOM));
-        got
+        if fits { Ok((header.kind, fds)) } else { Err(NotGot::Misfit(header.len)) }
+    }
+
+    /// Says that the record which was found has been seen: it is not found again, whatever happens.
+    pub(super) fn hand_out(&self, found: &Found<'_>) {
+        let units = record::units(found.header.len);
+        self.object.body().hand_out(self.object.slot(), found.head, units);
+    }
+
+    /// Gives up the record that was handed out.
+    pub(super) fn take_in(&self, found: Found<'_>) {
+        let units = record::units(found.header.len);
+        self.object.body().take_in(self.object.slot(), found.head, units);
+        drop(found);
+        notify_one(self.event(ROOM));
     }
 
     /// Tells whether a get would not wait now; another getter may be quicker.
@@ -130,6 +176,20 @@ impl Core {
             && self.object.body().len() == 0
         {
             self.wires.drain();
+        }
+    }
+
+    /// Closes, and gives what `get` gets until nothing is left; all of it counts as done.
+    pub(super) fn close_now<T>(&self, mut get: impl FnMut() -> Result<T, GetError>) -> Vec<T> {
+        self.close();
+        let mut left = Vec::new();
+        loop {
+            match get() {
+                Ok(message) => left.push(message),
+                Err(GetError::Decode(_)) => {}
+                Err(GetError::Empty | GetError::Closed | GetError::Damaged) => return left,
+            }
+            self.task_done();
         }
     }
 

@@ -10,7 +10,7 @@
 //! waits for one event. Messages are serialised before the lock is taken, and decoded after it is free.
 //!
 //! Reading order: `cursor`, `body` (memory, invariants, repair), `record`, `core`, `put`, `get`, `wires`
-//! (handles in messages), `handle`.
+//! (handles in messages), `handle`, `typed`, `slices`, `in_place`.
 
 mod body;
 mod core;
@@ -20,6 +20,7 @@ mod cursor;
 mod error;
 mod get;
 mod handle;
+mod in_place;
 mod put;
 mod record;
 mod slices;
@@ -28,3 +29,4 @@ mod wires;
 
 pub use error::{GetError, PutError};
 pub use handle::Queue;
+pub use in_place::{Message, Reserved};

@@ -5,13 +5,14 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use super::body::{FILLED, PUT_LOCK, ROOM};
+use super::body::{Body, FILLED, PUT_LOCK, ROOM};
 use super::core::{Core, Limit};
 use super::cursor::{Cursor, UNIT};
 use super::record;
 use super::wires::Sent;
 use crate::runtime::shield::Shield;
 use crate::shm::event::{Baton, notify_all, notify_one};
+use crate::shm::lock::Held;
 
 /// Why bytes were not put.
 #[derive(Debug)]
@@ -31,6 +32,13 @@ pub(super) struct Parcel<'a> {
     pub(super) handles: Option<(u64, &'a [BorrowedFd<'a>])>,
 }
 
+/// The putters' lock, and room for one record at the tail.
+#[derive(Debug)]
+pub(super) struct Claim<'a> {
+    _held: Held<'a, Body>,
+    pub(super) tail: Cursor,
+}
+
 impl Core {
     /// The most bytes of one message.
     pub(super) fn longest(&self) -> usize {
@@ -40,11 +48,27 @@ impl Core {
     /// Puts a record of one kind. A cancellation point if it has to wait; then nothing was put.
     #[inline]
     pub(super) fn put(&self, parcel: Parcel<'_>, limit: Limit) -> Result<(), NotPut> {
-        if parcel.bytes.len() > self.longest() {
+        self.until_room(parcel.bytes.len(), limit, |limit| self.try_put(parcel, limit))
+    }
+
+    /// Claims room for a record of `len` bytes. A cancellation point if it has to wait.
+    pub(super) fn reserve(&self, len: usize, limit: Limit) -> Result<Claim<'_>, NotPut> {
+        self.until_room(len, limit, |limit| self.claim(len, limit))
+    }
+
+    /// Does what needs room for a record of `len` bytes, when there is some.
+    #[inline]
+    fn until_room<R>(
+        &self,
+        len: usize,
+        limit: Limit,
+        mut act: impl FnMut(Limit) -> Result<R, NotPut>,
+    ) -> Result<R, NotPut> {
+        if len > self.longest() {
             return Err(NotPut::TooLarge);
         }
-        match self.try_put(parcel, limit) {
-            Err(NotPut::Full) if !limit.is_try() => self.put_slow(parcel, limit.deadline()),
+        match act(limit) {
+            Err(NotPut::Full) if !limit.is_try() => self.until_room_slow(len, limit.deadline(), act),
             other => other,
         }
     }
@@ -56,19 +80,24 @@ impl Core {
     }
 
     #[cold]
-    fn put_slow(&self, parcel: Parcel<'_>, deadline: Option<Instant>) -> Result<(), NotPut> {
-        let units = record::units(parcel.bytes.len());
+    fn until_room_slow<R>(
+        &self,
+        len: usize,
+        deadline: Option<Instant>,
+        mut act: impl FnMut(Limit) -> Result<R, NotPut>,
+    ) -> Result<R, NotPut> {
+        let units = record::units(len);
         self.spin(|| self.has_room(units));
         let mut in_time = true;
         let baton = Baton::new(self.event(ROOM), || self.has_room(units));
         loop {
             // Before the attempt: room that comes after it ends the sleep.
             let key = self.event(ROOM).prepare();
-            match self.try_put(parcel, Limit::Until(deadline)) {
+            match act(Limit::Until(deadline)) {
                 Err(NotPut::Full) if in_time => in_time = self.object.wait(ROOM, key, deadline),
-                Ok(()) => {
+                Ok(done) => {
                     baton.keep();
-                    return Ok(());
+                    return Ok(done);
                 }
                 other => return other,
             }
@@ -90,44 +119,61 @@ impl Core {
     }
 
     #[inline]
-    fn try_put(&self, parcel: Parcel<'_>, limit: Limit) -> Result<(), NotPut> {
+    fn claim(&self, len: usize, limit: Limit) -> Result<Claim<'_>, NotPut> {
         let body = self.object.body();
         let putters = &body.putters;
-        {
-            // A holder that was killed has left nothing to repair (Q2).
-            let _held = self.lock(&putters.lock, PUT_LOCK, limit).ok_or(NotPut::Full)?;
-            if body.is_closed() {
-                return Err(NotPut::Closed);
-            }
-            let units = record::units(parcel.bytes.len());
-            // Relaxed: only holders of this lock write them.
-            let tail = Cursor(putters.tail.tail.load(Ordering::Relaxed));
-            if !self.fits(tail, Cursor(putters.head_seen.load(Ordering::Relaxed)), units) {
-                let head = body.head();
-                putters.head_seen.store(head.0, Ordering::Relaxed);
-                if !self.fits(tail, head, units) {
-                    return Err(NotPut::Full);
-                }
-            }
-            if let Some((number, fds)) = parcel.handles {
-                let mut sent = self.wires.send(number, fds);
-                if matches!(sent, Sent::NoRoom) && body.len() == 0 {
-                    // What is on the way belongs to no record: its senders were killed.
-                    self.drain_wires();
-                    sent = self.wires.send(number, fds);
-                }
-                match sent {
-                    Sent::Yes => {}
-                    Sent::NoRoom => return Err(NotPut::Full),
-                    Sent::Failed(error) => return Err(NotPut::Handles(error)),
-                }
-            }
-            // SAFETY: the lock is held, and the record fits.
-            unsafe { record::write(&self.object, tail, parcel.kind, parcel.bytes) };
-            body.advance_tail(tail, units);
+        // A holder that was killed has left nothing to repair (Q2).
+        let held = self.lock(&putters.lock, PUT_LOCK, limit).ok_or(NotPut::Full)?;
+        if body.is_closed() {
+            return Err(NotPut::Closed);
         }
-        notify_one(self.event(FILLED));
+        let units = record::units(len);
+        // Relaxed: only holders of this lock write them.
+        let tail = Cursor(putters.tail.tail.load(Ordering::Relaxed));
+        if !self.fits(tail, Cursor(putters.head_seen.load(Ordering::Relaxed)), units) {
+            let head = body.head();
+            putters.head_seen.store(head.0, Ordering::Relaxed);
+            if !self.fits(tail, head, units) {
+                return Err(NotPut::Full);
+            }
+        }
+        Ok(Claim { _held: held, tail })
+    }
+
+    #[inline]
+    fn try_put(&self, parcel: Parcel<'_>, limit: Limit) -> Result<(), NotPut> {
+        let claim = self.claim(parcel.bytes.len(), limit)?;
+        if let Some((number, fds)) = parcel.handles {
+            let mut sent = self.wires.send(number, fds);
+            if matches!(sent, Sent::NoRoom) && self.object.body().len() == 0 {
+                // What is on the way belongs to no record: its senders were killed.
+                self.drain_wires();
+                sent = self.wires.send(number, fds);
+            }
+            match sent {
+                Sent::Yes => {}
+                Sent::NoRoom => return Err(NotPut::Full),
+                Sent::Failed(error) => return Err(NotPut::Handles(error)),
+            }
+        }
+        // SAFETY: the lock is held, and the record fits.
+        unsafe { record::write(&self.object, claim.tail, parcel.kind, parcel.bytes) };
+        self.publish(claim, parcel.bytes.len());
         Ok(())
+    }
+
+    /// Publishes the record that was written where the claim says.
+    #[inline]
+    pub(super) fn publish(&self, claim: Claim<'_>, len: usize) {
+        self.object.body().advance_tail(claim.tail, record::units(len));
+        drop(claim);
+        notify_one(self.event(FILLED));
+    }
+
+    /// Gives a claim up: another putter may use the room.
+    pub(super) fn give_up(&self, claim: Claim<'_>) {
+        drop(claim);
+        notify_one(self.event(ROOM));
     }
 
     /// Lets nothing more in.

@@ -3,10 +3,11 @@
 //! Bytes are copied without atomics: what lies outside `head..tail` belongs to the holder of the putters'
 //! lock, what lies inside to the holder of the getters' lock (Q1), in one process at a time.
 
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 use super::body::Body;
-use super::cursor::{Cursor, UNIT};
+use super::cursor::Cursor;
+pub(super) use super::cursor::UNIT;
 use crate::shm::object::Object;
 use crate::shm::pod::{self, Pod};
 
@@ -38,15 +39,28 @@ pub(super) fn units(len: usize) -> u64 {
 /// * The caller holds the putters' lock, and has seen that the record fits between tail and head.
 #[inline]
 pub(super) unsafe fn write(object: &Object<Body>, tail: Cursor, kind: u32, bytes: &[u8]) {
-    let at = tail.offset(object.ring_len());
-    let place = object.ring(at, UNIT + bytes.len()).as_ptr();
-    let header = u64::from(kind) << 32 | bytes.len() as u64;
-    // SAFETY: mapped, aligned to a unit, and the caller's.
-    unsafe { place.cast::<u64>().write(header) };
-    // SAFETY: mapped to the end of the record: `ring` has looked.
-    let payload = unsafe { place.add(UNIT) };
+    // SAFETY: the caller's duties.
+    unsafe { write_header(object, tail, kind, bytes.len()) };
+    let payload = payload(object, tail, bytes.len()).as_ptr();
     // SAFETY: the caller's memory; a slice of safe code does not lie in it.
     unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), payload, bytes.len()) };
+}
+
+/// Writes the header of a record at the tail.
+///
+/// # Safety
+/// * As for [`write`].
+#[inline]
+pub(super) unsafe fn write_header(object: &Object<Body>, tail: Cursor, kind: u32, len: usize) {
+    let place = object.ring(tail.offset(object.ring_len()), UNIT).cast::<u64>();
+    // SAFETY: mapped, aligned to a unit, and the caller's.
+    unsafe { place.as_ptr().write(u64::from(kind) << 32 | len as u64) };
+}
+
+/// Where the `len` bytes of the record at a place lie, in one piece, aligned to a unit.
+#[inline]
+pub(super) fn payload(object: &Object<Body>, at: Cursor, len: usize) -> NonNull<u8> {
+    object.ring(at.offset(object.ring_len()) + UNIT, len)
 }
 
 /// Reads the header of the record at the head; `None` if it reaches beyond the `used` units before the tail.
@@ -78,10 +92,7 @@ pub(super) unsafe fn read<P: Pod>(
     if !header.len.is_multiple_of(pod::size::<P>()) {
         return false;
     }
-    let at = head.offset(object.ring_len());
-    let place = object.ring(at, UNIT + header.len).as_ptr();
-    // SAFETY: mapped to the end of the record: `ring` has looked.
-    let payload = unsafe { place.add(UNIT) };
+    let payload = payload(object, head, header.len).as_ptr();
     let copy = |to: *mut u8| {
         // SAFETY: the record is the caller's, `to` has room for it, and the vector lies elsewhere.
         unsafe { ptr::copy_nonoverlapping(payload, to, header.len) };

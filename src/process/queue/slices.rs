@@ -4,7 +4,7 @@
 use core::time::Duration;
 use std::time::Instant;
 
-use super::core::Limit;
+use super::core::{Core, Limit};
 use super::error::{GetError, PutError};
 use super::get::NotGot;
 use super::handle::Queue;
@@ -60,14 +60,8 @@ impl<P: Pod> Queue<[P]> {
 
     fn put_limited(&self, slice: &[P], limit: Limit) -> Result<(), PutError<()>> {
         let bytes = pod::bytes(slice);
-        self.core.put(Parcel { kind: PLAIN, bytes, handles: None }, limit).map_err(|error| match error {
-            // The last: there are no handles.
-            NotPut::Full | NotPut::Handles(_) => PutError::Full(()),
-            NotPut::Closed => PutError::Closed(()),
-            NotPut::TooLarge => {
-                PutError::TooLarge { value: (), len: bytes.len(), limit: self.core.longest() }
-            }
-        })
+        let put = self.core.put(Parcel { kind: PLAIN, bytes, handles: None }, limit);
+        put.map_err(|error| not_put(&self.core, error, bytes.len()))
     }
 
     /// Gets the next message behind what is in `into`, and tells how many values it has; waits while there is
@@ -107,17 +101,58 @@ impl<P: Pod> Queue<[P]> {
         let before = into.len();
         match self.core.get(into, limit) {
             Ok((PLAIN, _)) => Ok(into.len() - before),
-            Ok(_) => {
+            Ok((kind, _)) => {
+                let len = into.len() - before;
                 into.truncate(before);
-                Err(GetError::Decode(DecodeError::new::<[P]>("it is an encoded value")))
+                Err(not_values::<P>(kind, len * pod::size::<P>()))
             }
-            Err(NotGot::Misfit(len)) => {
-                let cause = format!("{len} bytes are not whole values of {} bytes", pod::size::<P>());
-                Err(GetError::Decode(DecodeError::new::<[P]>(&cause)))
-            }
-            Err(NotGot::Empty) => Err(GetError::Empty),
-            Err(NotGot::Closed) => Err(GetError::Closed),
-            Err(NotGot::Damaged) => Err(GetError::Damaged),
+            Err(error) => Err(not_got::<P>(error)),
         }
     }
+
+    /// Closes the queue, and gets what is left, which counts as done.
+    ///
+    /// # Examples
+    /// ```
+    /// let queue = ropewalk::process::Queue::<[u8]>::bounded(4)?;
+    /// queue.put_slice(b"left")?;
+    /// assert_eq!(queue.close_now(), [b"left"]);
+    /// assert!(queue.is_closed() && queue.unfinished_tasks() == 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn close_now(&self) -> Vec<Vec<P>> {
+        self.core.close_now(|| {
+            let mut values = Vec::new();
+            self.get_into(&mut values).map(|_| values)
+        })
+    }
+}
+
+/// What a put of `len` bytes that are plain data says.
+pub(super) fn not_put(core: &Core, error: NotPut, len: usize) -> PutError<()> {
+    match error {
+        // The last: there are no handles.
+        NotPut::Full | NotPut::Handles(_) => PutError::Full(()),
+        NotPut::Closed => PutError::Closed(()),
+        NotPut::TooLarge => PutError::TooLarge { value: (), len, limit: core.longest() },
+    }
+}
+
+/// What a get of plain data says.
+pub(super) fn not_got<P: Pod>(error: NotGot) -> GetError {
+    match error {
+        NotGot::Misfit(len) => not_values::<P>(PLAIN, len),
+        NotGot::Empty => GetError::Empty,
+        NotGot::Closed => GetError::Closed,
+        NotGot::Damaged => GetError::Damaged,
+    }
+}
+
+/// A record of one kind with so many bytes is no slice of `P`.
+pub(super) fn not_values<P: Pod>(kind: u32, len: usize) -> GetError {
+    let cause = match kind {
+        PLAIN => format!("{len} bytes are not whole values of {} bytes", pod::size::<P>()),
+        _ => "it is an encoded value".to_owned(),
+    };
+    GetError::Decode(DecodeError::new::<[P]>(&cause))
 }

@@ -143,6 +143,21 @@ impl<T: DeserializeOwned> Queue<T> {
         core::iter::from_fn(|| self.get().ok())
     }
 
+    /// Closes the queue, and gets what is left, which counts as done. Messages that are no such values are left
+    /// out. Waits for nothing but whoever is getting one just now.
+    ///
+    /// # Examples
+    /// ```
+    /// let queue = ropewalk::process::Queue::bounded(4)?;
+    /// queue.put(7u32)?;
+    /// assert_eq!(queue.close_now(), [7]);
+    /// assert!(queue.is_closed() && queue.get().is_err() && queue.unfinished_tasks() == 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn close_now(&self) -> Vec<T> {
+        self.core.close_now(|| self.get())
+    }
+
     fn get_limit(&self, limit: Limit) -> Result<T, GetError> {
         let mut bytes = borrow_buffer();
         let got = self.core.get(&mut bytes, limit);
