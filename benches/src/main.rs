@@ -28,6 +28,7 @@ fn child(words: &[String], scale: Scale) -> ExitCode {
             let (Some(group), Some(contender)) = (group, contender) else { return ExitCode::FAILURE };
             answer(group, contender, scale)
         }
+        [what, name] if what == "--serve" && name == "slow" => operations::fetch::serve(),
         [what, name] if what == "--serve" => operations::echo::serve(name),
         _ => {
             eprintln!("unknown option {}; there are --quick and --list", words[0]);

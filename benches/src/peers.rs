@@ -1,7 +1,11 @@
 //! How each runtime is started, the same way for every operation.
 
 use std::future::Future;
+use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc;
+
+use crate::harness::absent;
 
 /// Ropewalk with so many workers; runs `f` on one of them.
 pub fn ropewalk<T: Send + 'static>(workers: usize, f: impl FnOnce() -> T + Send + 'static) -> T {
@@ -40,4 +44,20 @@ pub fn may_spawn<T: Send + 'static>(
 ) -> ::may::coroutine::JoinHandle<T> {
     // SAFETY: nothing in the benches uses thread-locals across a wait, or overflows its stack.
     unsafe { ::may::coroutine::spawn(f) }
+}
+
+/// A program in Python on gevent, or in Go, that does `job`; ends the measurement if it is not installed.
+pub fn foreign(language: &str, job: &[&str]) -> Command {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let installed = here.join("target/peers");
+    let (program, script) = match language {
+        "gevent" => (installed.join("bin/python"), Some(here.join("peers/peer.py"))),
+        _ => (installed.join("go-peer"), None),
+    };
+    if !program.exists() {
+        absent("not installed");
+    }
+    let mut command = Command::new(program);
+    command.args(script).args(job);
+    command
 }

@@ -46,13 +46,13 @@ pub fn kernel_calls(code: impl FnOnce()) -> f64 {
     follow(child)
 }
 
-fn request(what: libc::c_uint, thread: libc::pid_t, data: usize) {
+pub(super) fn request(what: libc::c_uint, thread: libc::pid_t, data: usize) {
     // SAFETY: these requests take a number as data and no address. A thread that is gone is no error.
     unsafe { libc::ptrace(what, thread, ptr::null_mut::<u8>(), ptr::without_provenance_mut::<u8>(data)) };
 }
 
 /// The number and first argument of the call that `thread` is about to make; `None` on its way back.
-fn call_of(thread: libc::pid_t) -> Option<(u64, u64)> {
+pub(super) fn call_of(thread: libc::pid_t) -> Option<(u64, u64)> {
     let mut info = MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
     let size = ptr::without_provenance_mut::<u8>(size_of::<libc::ptrace_syscall_info>());
     // SAFETY: the kernel writes no more than the size given.

@@ -1,7 +1,7 @@
 //! What every measurement shares: how it is described, run, judged and printed.
 //!
 //! Reading order: `group` (what is measured), `rounds` (in which order, and in which process), `stopwatch`
-//! (inside such a process), `kernel` (pinning, memory, processor time), `calls`, `table`.
+//! (inside such a process), `kernel` (pinning, memory, processor time), `calls` and `trace` (kernel calls, counted), `table`.
 
 mod calls;
 mod group;
@@ -9,9 +9,11 @@ pub mod kernel;
 mod rounds;
 mod stopwatch;
 mod table;
+mod trace;
 
 pub use calls::{begin_counting, end_counting, kernel_calls};
 pub use group::{Contender, Group, Row, Scale, Target, Unit};
-pub use rounds::{Results, answer, measure};
+pub use rounds::{Results, absent, answer, measure};
 pub use stopwatch::per_operation;
 pub use table::Table;
+pub use trace::count_calls_of;

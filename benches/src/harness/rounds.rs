@@ -15,6 +15,8 @@ use super::{Contender, Group, Scale, kernel};
 const PATIENCE: Duration = Duration::from_secs(25);
 /// What the line of figures begins with.
 const MARK: &str = "figures:";
+/// What the line begins with that says why there are none.
+const ABSENT: &str = "absent:";
 
 /// The figures of a contender: for each row its rounds, or why there are none.
 pub type Figures = Result<Vec<Vec<f64>>, String>;
@@ -64,6 +66,9 @@ fn measure_once(group: &Group, contender: &Contender, scale: Scale) -> Result<Ve
     let Some(status) = status else { return Err(format!("hangs: {} s", PATIENCE.as_secs())) };
     let mut text = String::new();
     child.stdout.take().map(|mut out| out.read_to_string(&mut text));
+    if let Some(why) = text.lines().find_map(|line| line.strip_prefix(ABSENT)) {
+        return Err(why.trim().to_owned());
+    }
     let line = text.lines().rev().find_map(|line| line.strip_prefix(MARK));
     let Some(line) = line.filter(|_| status.success()) else { return Err(describe(status)) };
     let figures: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
@@ -85,6 +90,12 @@ pub fn measure(group: &Group, scale: Scale) -> Results {
         }
     }
     Results(results)
+}
+
+/// In the child: ends the process, because what is to be measured is not there.
+pub fn absent(why: &str) -> ! {
+    println!("{ABSENT} {why}");
+    kernel::exit_now()
 }
 
 /// In the child: measures, prints, and ends the process.

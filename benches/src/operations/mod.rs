@@ -2,10 +2,12 @@
 
 mod crowd;
 pub mod echo;
+pub mod fetch;
 mod idle;
 mod mutex;
 mod parked;
 mod ping_pong;
+mod reads;
 mod skynet;
 mod sleepers;
 mod spawn;
@@ -30,5 +32,7 @@ pub static ALL: &[&[Group]] = &[
     timer::GROUPS,
     sleepers::GROUPS,
     echo::GROUPS,
+    fetch::GROUPS,
+    reads::GROUPS,
     idle::GROUPS,
 ];

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use super::SIZE;
 use super::epoll::Epoll;
-use super::{CONNECTIONS, SIZE};
 
 pub struct Client {
     epoll: Epoll,
@@ -15,7 +15,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn connect(port: u16) -> Self {
+    pub fn connect(port: u16, connections: usize) -> Self {
         let epoll = Epoll::new();
         let connect = |key| {
             let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
@@ -23,7 +23,7 @@ impl Client {
             epoll.add(&stream, key);
             (stream, 0)
         };
-        let connections = (0..CONNECTIONS).map(connect).collect();
+        let connections = (0..connections).map(connect).collect();
         Self { epoll, connections }
     }
 

@@ -1,34 +1,29 @@
 //! The servers, each as its users would write it.
 #![forbid(unsafe_code)]
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::thread;
 
 use super::epoll::Epoll;
-use crate::harness::kernel;
 use crate::peers;
 
 const BUFFER: usize = 4096;
 
-/// The process of a server: prints its port, and for each line that comes its processor time in ns.
+/// The process of a server: prints its port, and serves until it is killed.
 pub fn serve(name: &str) -> ExitCode {
-    kernel::pin(&kernel::processors()[..1]);
-    let server: fn() = match name {
-        "ropewalk" => ropewalk,
-        "may" => may,
-        "tokio" => || tokio(1),
-        "tokio-single" => || tokio(0),
-        "epoll" => epoll,
+    match name {
+        "ropewalk" | "native" => ropewalk(),
+        "hooked" => hooked(),
+        "threads" => accept(|serve| drop(thread::spawn(serve))),
+        "may" => may(),
+        "tokio" => tokio(1),
+        "tokio-single" => tokio(0),
+        "epoll" => epoll(),
         _ => return ExitCode::FAILURE,
-    };
-    thread::spawn(server);
-    for line in std::io::stdin().lock().lines() {
-        assert_eq!(line.expect("it is text"), "time");
-        println!("{}", kernel::processor_time().as_nanos());
     }
-    kernel::exit_now()
+    ExitCode::SUCCESS
 }
 
 /// Where a server listens: at a port that is free.
@@ -37,6 +32,28 @@ const ADDRESS: &str = "127.0.0.1:0";
 /// Tells the client where.
 fn announce(address: io::Result<SocketAddr>) {
     println!("{}", address.expect("it is bound").port());
+}
+
+/// Plain blocking code: what `spawn` starts for each connection.
+fn accept(spawn: impl Fn(Box<dyn FnOnce() + Send>)) {
+    let listener = TcpListener::bind(ADDRESS).expect("a port is free");
+    announce(listener.local_addr());
+    while let Ok((mut stream, _)) = listener.accept() {
+        spawn(Box::new(move || {
+            let mut buffer = [0; BUFFER];
+            while let Ok(count) = stream.read(&mut buffer) {
+                if count == 0 || stream.write_all(&buffer[..count]).is_err() {
+                    break;
+                }
+            }
+        }));
+    }
+}
+
+/// The same as with threads, on coroutines.
+fn hooked() {
+    ropewalk::monkey::patch_all().expect("the functions arrive");
+    peers::ropewalk(1, || accept(|serve| drop(ropewalk::spawn(serve))));
 }
 
 fn ropewalk() {
