@@ -114,3 +114,16 @@ impl Random {
         self.next() % limit
     }
 }
+
+pub fn named(text: &str, parts: &[&str]) {
+    assert!(parts.iter().all(|part| text.contains(part)), "'{text}' does not name {parts:?}");
+}
+
+/// The text that a panic carries.
+pub fn panic_text(f: impl FnOnce()) -> String {
+    let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).expect_err("it panics");
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => (*payload.downcast::<&str>().expect("a panic of ours is text")).to_owned(),
+    }
+}
