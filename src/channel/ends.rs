@@ -197,7 +197,8 @@ impl<T> Receiver<T> {
         self.get(None).map_err(|_| RecvError)
     }
 
-    /// Receives a message if there is one. Never waits.
+    /// Receives a message if there is one. Never waits; but on a channel of capacity 0, for up to 10 ms for a select
+    /// that has been waiting to send, and now makes its message.
     ///
     /// # Examples
     /// ```
