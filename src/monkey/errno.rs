@@ -22,11 +22,15 @@ pub(super) fn set(error: i32) {
 #[inline]
 pub(super) fn result(answer: isize) -> isize {
     // The kernel's error numbers are below 4096; an address is not taken for one.
-    if (-4095..0).contains(&answer) {
-        set(-answer as i32);
-        return -1;
-    }
-    answer
+    if (-4095..0).contains(&answer) { failed(-answer as i32) } else { answer }
+}
+
+/// Apart, so that a call which goes well has no registers to save for it.
+#[cold]
+#[inline(never)]
+fn failed(error: i32) -> isize {
+    set(error);
+    -1
 }
 
 /// An error as the kernel would answer it.

@@ -16,14 +16,9 @@ pub(super) fn transfer(
     attempt: impl Fn(Buffers, usize) -> isize,
     block: impl Fn(Buffers, usize) -> isize + Sync,
 ) -> isize {
-    let mut done = 0;
+    let (mut done, mut left) = (0, buffers);
+    let mut rest;
     loop {
-        // SAFETY: the list holds `total` bytes, of which `done` were moved.
-        let rest = unsafe { vectors::rest(buffers.list, buffers.count, done) };
-        let left = match done {
-            0 => buffers,
-            _ => Buffers { list: rest.as_ptr(), count: rest.len(), total: buffers.total - done },
-        };
         let answer = match attempt(left, done) {
             answer if answer == raw(libc::EAGAIN) || answer == raw(libc::EOPNOTSUPP) => {
                 let answer = offload(symbol, || block(left, done));
@@ -38,6 +33,9 @@ pub(super) fn transfer(
         if done >= buffers.total {
             return done as isize;
         }
+        // SAFETY: the list holds `total` bytes, of which `done` were moved.
+        rest = unsafe { vectors::rest(buffers.list, buffers.count, done) };
+        left = Buffers { list: rest.as_ptr(), count: rest.len(), total: buffers.total - done };
     }
 }
 

@@ -38,17 +38,24 @@ thread_local! {
     static PROBED: Cell<Option<&'static [AtomicU32]>> = const { Cell::new(None) };
 }
 
-/// Tells whether a call waits like a coroutine, and counts it if so.
+/// Tells whether a call may be one that waits like a coroutine: the part of [`open`] that plain threads pay.
 #[inline(always)]
-pub(super) fn open(symbol: Symbol) -> bool {
-    let groups = symbol.groups();
+pub(super) fn is_ajar(symbol: Symbol) -> bool {
     // Relaxed: a setting.
     let set = WIPED.groups.load(Ordering::Relaxed);
-    set & (groups | PROBE) != 0 && inside(symbol, set)
+    set & (symbol.groups() | PROBE) != 0 && (set & PROBE != 0 || party::is_coroutine())
+}
+
+/// Tells whether a call waits like a coroutine, and counts it if so.
+#[inline]
+pub(super) fn open(symbol: Symbol) -> bool {
+    is_ajar(symbol) && is_open(symbol)
 }
 
 #[inline(never)]
-fn inside(symbol: Symbol, set: u32) -> bool {
+fn is_open(symbol: Symbol) -> bool {
+    // Relaxed: a setting.
+    let set = WIPED.groups.load(Ordering::Relaxed);
     if set & PROBE != 0
         && let Some(arrived) = PROBED.get()
     {

@@ -13,13 +13,22 @@ macro_rules! hook {
         /// * As libc's manual says.
         #[unsafe(no_mangle)]
         pub(super) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
-            if !$crate::monkey::gate::open($crate::monkey::symbols::Symbol::$symbol) {
-                return $crate::monkey::errno::result($kernel) as $result;
+            /// Apart, so that the plain way has no registers to save for it.
+            #[inline(never)]
+            unsafe extern "C" fn slow($($arg: $type),*) -> $result {
+                if !$crate::monkey::gate::open($crate::monkey::symbols::Symbol::$symbol) {
+                    return $crate::monkey::errno::result($kernel) as $result;
+                }
+                let before = $crate::monkey::errno::get();
+                let answer = $parking;
+                $crate::monkey::errno::set(before);
+                $crate::monkey::errno::result(answer) as $result
             }
-            let before = $crate::monkey::errno::get();
-            let answer = $parking;
-            $crate::monkey::errno::set(before);
-            $crate::monkey::errno::result(answer) as $result
+            if $crate::monkey::gate::is_ajar($crate::monkey::symbols::Symbol::$symbol) {
+                // SAFETY: the caller's duty.
+                return unsafe { slow($($arg),*) };
+            }
+            $crate::monkey::errno::result($kernel) as $result
         }
     };
 }
