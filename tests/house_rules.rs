@@ -32,6 +32,8 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "base/ring/promise.rs",
     "channel/case.rs",
     "channel/select.rs",
+    "coroutine/body.rs",
+    "coroutine/lingering.rs",
     "coroutine/overflow.rs",
     "coroutine/pack.rs",
     "coroutine/stack/advice.rs",
@@ -140,6 +142,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "sys/signal.rs",
     "sys/socket.rs",
     "sys/thread.rs",
+    "sys/thread_exit.rs",
     "sys/valgrind.rs",
 ];
 

@@ -78,7 +78,9 @@ fn ten_thousand_connections_are_open_at_once() {
     }
     let count = most();
     if count < WANTED {
-        println!("skipped in part: {count} of {WANTED} connections, the hard limit on descriptors allows no more");
+        println!(
+            "skipped in part: {count} of {WANTED} connections, the hard limit on descriptors allows no more"
+        );
     }
     let served = on_one_worker(move || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -4,8 +4,10 @@
 //! Reading order: `switch` (a dozen instructions), `stack`, `strand` (the two together), `typed` (a
 //! coroutine by hand); then [`runtime`](crate::runtime).
 
+mod body;
 mod build;
 pub(crate) mod id;
+mod lingering;
 pub(crate) mod overflow;
 mod pack;
 pub(crate) mod stack;

@@ -5,68 +5,28 @@
 //! resume(input) ──▶ … returns ────────────────▶ State::Returned(value)
 //! ```
 //!
-//! How values travel: `word`. How the coroutine has ended lies in its body, because its stack is no place for that
+//! How values travel: `pack`. How the coroutine has ended lies in its body, because its stack is no place for that
 //! any more.
 //!
 //! Who may suspend: only code that runs directly on the coroutine. A slot is aligned to its size, so one
 //! comparison tells whether the caller is on the suspender's own stack; one that was carried into a nested
 //! coroutine panics instead of switching stacks that are not its own.
 
-use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::{self, NonNull};
 use std::panic;
 
+use super::body::Body;
 use super::build::CoroutineBuilder;
+use super::pack::{pack, unpack};
 use super::pack::{pack, unpack};
 use super::stack::Stack;
 use super::state::{Snapshot, State};
 use super::switch::{DefaultSwitch, Order, Raw, Switch, Word};
 use super::unwind::{self, Ended, Kill};
-use super::{id, overflow};
-
-/// What a coroutine and its handle share, at one address.
-struct Body<I, Y, R, S: Switch> {
-    /// Its resumer, while it runs; written by the switch.
-    link: UnsafeCell<<S as Raw>::Context>,
-    stack: Stack,
-    /// An address in the slot of the stack, and the size to which slots are aligned.
-    place: usize,
-    stack_size: usize,
-    /// Whether it was told to unwind.
-    told: Cell<bool>,
-    /// Written by the coroutine as the last it does.
-    ended: Cell<Option<Ended<R>>>,
-    /// The closure until the first resume.
-    start: Cell<Option<Start<I, Y, R, S>>>,
-    id: u64,
-    name: Option<Box<str>>,
-}
-
-impl<I, Y, R, S: Switch> Body<I, Y, R, S> {
-    fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or("unnamed")
-    }
-
-    /// Unwinds the coroutine, which is on this body, from where it has suspended.
-    #[cold]
-    fn end(&self) -> ! {
-        if self.told.replace(true) && std::thread::panicking() {
-            // There is no input to go on with. Nobody could say whose destructor it was after std has aborted.
-            eprintln!(
-                "coroutine '{}' (#{}) has suspended in a destructor while it unwinds: that destructor unwinds now, \
-                 and has to catch it",
-                self.name(),
-                self.id
-            );
-        }
-        unwind::raise_kill()
-    }
-}
-
-type Start<I, Y, R, S> = Box<dyn FnOnce(&Suspender<I, Y, R, S>, I) -> R>;
+use super::{id, lingering, overflow};
 
 /// The right to suspend the coroutine that it was given to.
 ///
@@ -80,7 +40,7 @@ type Start<I, Y, R, S> = Box<dyn FnOnce(&Suspender<I, Y, R, S>, I) -> R>;
 /// assert_eq!(Coroutine::new(|out, ()| count(out, 4)).sum::<u32>(), 6);
 /// ```
 pub struct Suspender<I, Y, R = (), S: Switch = DefaultSwitch> {
-    cell: NonNull<Body<I, Y, R, S>>,
+    pub(super) cell: NonNull<Body<I, Y, R, S>>,
 }
 
 impl<I, Y, R, S: Switch> Suspender<I, Y, R, S> {
@@ -102,7 +62,7 @@ impl<I, Y, R, S: Switch> Suspender<I, Y, R, S> {
         match unsafe { S::suspend(cell.link.get(), pack(&value)) } {
             // SAFETY: `try_resume` packs an input, which lies on the frame that waits for us.
             (input, Order::Run) => unsafe { unpack(input) },
-            (_, Order::Kill) => cell.end(),
+            (_, Order::Kill) => cell.obey(),
         }
     }
 }
@@ -138,8 +98,11 @@ impl<I, Y, R, S: Switch> fmt::Debug for Suspender<I, Y, R, S> {
 /// looker.resume(&number);
 /// ```
 ///
-/// With `panic = "abort"` there is no unwinding: dropping a suspended one then ends the process with a
-/// message; run it to its end instead.
+/// One that is still suspended when its thread ends (kept in a thread-local, or forgotten) is unwound then, before the
+/// thread's locals are destroyed, which it may have borrowed; its handle finds it ended.
+///
+/// With `panic = "abort"` there is no unwinding: dropping a suspended one, or leaving it behind when its thread
+/// ends, then ends the process with a message; run it to its end instead.
 ///
 /// # Examples
 /// ```
@@ -186,25 +149,15 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
         I: 'static,
         Y: 'static,
     {
+        lingering::prepare();
         let id = id::next();
         stack.label(id, name.as_deref());
-        let (address, stack_size) = (stack.bottom().addr(), stack.size());
         let mut place = Box::new(MaybeUninit::<Body<I, Y, R, S>>::uninit());
         let arg = place.as_mut_ptr().cast::<()>();
         // SAFETY: the stack is owned and nobody runs on it; `entry` does not unwind, and is given the
         // cell that is written below.
         let context = unsafe { S::first(stack.top(), stack.bottom(), entry::<I, Y, R, S>, arg) };
-        place.write(Body {
-            link: UnsafeCell::new(context),
-            stack,
-            place: address,
-            stack_size,
-            told: Cell::new(false),
-            ended: Cell::new(None),
-            start: Cell::new(Some(Box::new(f))),
-            id,
-            name,
-        });
+        place.write(Body::new(context, stack, Box::new(f), id, name));
         // SAFETY: written just now.
         let cell = unsafe { place.assume_init() };
         // SAFETY: the body is boxed, and goes after the coroutine has ended; a context is a word, where the
@@ -220,7 +173,8 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
 
     /// Tells whether it has returned or panicked.
     pub fn is_done(&self) -> bool {
-        self.cell.is_none()
+        // SAFETY: the cell is alive until `free`.
+        self.cell.is_none_or(|cell| unsafe { cell.as_ref() }.node.over.get())
     }
 
     /// Runs the coroutine until it suspends or returns.
@@ -253,46 +207,46 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
     pub fn try_resume(&mut self, input: I) -> Result<State<Y, R>, I> {
         let Some(cell) = self.cell else { return Err(input) };
         let input = ManuallyDrop::new(input);
-        // SAFETY: the cell is alive until `free`, and suspended or new: it has not ended.
-        match unsafe { self.step(cell, pack(&input), Order::Run) } {
+        // SAFETY: the cell is alive until `free`, and suspended or new: it has not ended, or is buried.
+        match unsafe { self.step(cell, pack(&input)) } {
             // SAFETY: `suspend` packs a value, which lies on the frame that waits for us.
             Some(value) => Ok(State::Yielded(unsafe { unpack(value) })),
-            None => Ok(State::Returned(self.finish())),
+            None => match self.finish() {
+                Some(result) => Ok(State::Returned(result)),
+                // Nobody has taken it.
+                None => Err(ManuallyDrop::into_inner(input)),
+            },
         }
     }
 
     /// Switches into the coroutine, and back; `None` when it has ended.
     ///
     /// # Safety
-    /// * The cell is this coroutine's, which is new or suspended.
-    /// * The word is a packed input, which stays until this returns; with `Kill` it may be anything.
+    /// * The cell is this coroutine's, which is new, suspended or buried.
+    /// * The word is a packed input, which stays until this returns.
     #[inline(always)]
-    unsafe fn step(&mut self, cell: NonNull<Body<I, Y, R, S>>, word: Word, order: Order) -> Option<Word> {
+    unsafe fn step(&mut self, cell: NonNull<Body<I, Y, R, S>>, word: Word) -> Option<Word> {
         // SAFETY: the cell is alive.
-        let link = unsafe { cell.as_ref() }.link.get();
+        let body = unsafe { cell.as_ref() };
         // SAFETY: the caller's duty; the cell does not move.
-        let (context, word) = unsafe { S::resume(link, self.context, word, order) };
+        let (context, word) = unsafe { S::resume(body.link.get(), self.context, word, Order::Run) };
         self.context = context;
         word
     }
 
-    /// Takes the result of a coroutine that has just ended.
+    /// Takes the result of a coroutine that has just ended; `None` if it was ended with its thread's locals.
     #[cold]
-    fn finish(&mut self) -> R {
-        match self.take_end() {
-            Ended::Value(value) => value,
-            Ended::Panicked(payload) => panic::resume_unwind(payload),
-            // A scheduled coroutine that was cancelled inside: the unwinding goes on outside.
-            Ended::Killed => panic::resume_unwind(Box::new(Kill)),
-        }
-    }
-
-    fn take_end(&mut self) -> Ended<R> {
+    fn finish(&mut self) -> Option<R> {
         let cell = self.cell.expect("a coroutine ends once");
         // SAFETY: the cell is alive until `free`.
         let ended = unsafe { cell.as_ref() }.ended.take();
         self.free();
-        ended.expect("a coroutine says how it has ended before it does")
+        match ended? {
+            Ended::Value(value) => Some(value),
+            Ended::Panicked(payload) => panic::resume_unwind(payload),
+            // A scheduled coroutine that was cancelled inside: the unwinding goes on outside.
+            Ended::Killed => panic::resume_unwind(Box::new(Kill)),
+        }
     }
 
     /// Looks at the coroutine, which is suspended while anybody can; `None` once it has ended.
@@ -307,6 +261,9 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
         let cell = self.cell?;
         // SAFETY: the cell is alive.
         let cell = unsafe { cell.as_ref() };
+        if cell.node.over.get() {
+            return None;
+        }
         // SAFETY: it is suspended: `&self` says that nobody resumes it now.
         let registers = unsafe { S::saved(self.context) };
         let (stack_bottom, stack_top) = (cell.stack.bottom().addr(), cell.stack.top().addr());
@@ -325,36 +282,26 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
 
 impl<I, Y, R, S: Switch> Drop for Coroutine<I, Y, R, S> {
     fn drop(&mut self) {
-        /// Resumes allowed to a coroutine that is to end.
-        const PATIENCE: u32 = 1000;
         let Some(cell) = self.cell else { return };
         // SAFETY: the cell is alive.
         let this = unsafe { cell.as_ref() };
+        if this.node.over.get() {
+            return self.free();
+        }
         if let Some(start) = this.start.take() {
             self.free();
             drop(start);
             return;
         }
-        for _ in 0..PATIENCE {
-            // SAFETY: the cell is alive, and suspended: it has not ended.
-            if unsafe { self.step(cell, Word::uninit(), Order::Kill) }.is_none() {
-                let ended = self.take_end();
-                // As with std: a panic in a destructor goes on, unless one is going on already.
-                if let Ended::Panicked(payload) = ended
-                    && !std::thread::panicking()
-                {
-                    panic::resume_unwind(payload);
-                }
-                return;
-            }
-            // It has caught the unwinding, or suspends in a destructor: told again.
+        // SAFETY: the cell is alive, and suspended there: it has not ended.
+        let ended = unsafe { Body::unwind(cell, self.context) };
+        self.free();
+        // As with std: a panic in a destructor goes on, unless one is going on already.
+        if let Ended::Panicked(payload) = ended
+            && !std::thread::panicking()
+        {
+            panic::resume_unwind(payload);
         }
-        eprintln!(
-            "coroutine '{}' (#{}) does not end: it was told to unwind {PATIENCE} times and suspended each time",
-            this.name(),
-            this.id
-        );
-        std::process::abort();
     }
 }
 
@@ -382,6 +329,8 @@ unsafe extern "C" fn entry<I, Y, R, S: Switch>(arg: *mut (), input: Word, order:
     let cell = NonNull::new(arg.cast::<Body<I, Y, R, S>>()).expect("a coroutine is made with its cell");
     // SAFETY: a coroutine that runs is alive.
     let this = unsafe { cell.as_ref() };
+    // SAFETY: the body does not move, and is not freed before the coroutine has ended, here.
+    unsafe { this.node.enter() };
     let suspender = Suspender { cell };
     let ended = match (Order::of(order), this.start.take()) {
         (Order::Run, Some(start)) => {
@@ -391,5 +340,7 @@ unsafe extern "C" fn entry<I, Y, R, S: Switch>(arg: *mut (), input: Word, order:
         }
         _ => Ended::Killed,
     };
+    // SAFETY: entered above, on this thread: a coroutine that has started stays on it.
+    unsafe { this.node.leave() };
     this.ended.set(Some(ended));
 }

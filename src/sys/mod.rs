@@ -16,4 +16,5 @@ pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod thread;
+pub(crate) mod thread_exit;
 pub(crate) mod valgrind;

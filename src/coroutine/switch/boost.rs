@@ -85,6 +85,10 @@ impl Raw for Boost {
     ) -> (*mut (), Option<Word>) {
         let mut parcel = Parcel { word, order };
         let mut other = coroutine;
+        // SAFETY: the link lives.
+        if unsafe { link.read() }.is_null() {
+            return (coroutine, None);
+        }
         let mut data = (&raw mut parcel).expose_provenance();
         if other.addr() & 1 != 0 {
             let first = other.map_addr(|address| address & !1).cast::<First>();
@@ -111,7 +115,10 @@ impl Raw for Boost {
         let parcel = ptr::with_exposed_provenance::<Parcel>(transfer.data);
         // SAFETY: `suspend` has left it on its stack, and waits.
         let parcel = unsafe { parcel.read() };
-        (to_word(transfer.context), Some(parcel.word))
+        let context = to_word(transfer.context);
+        // SAFETY: the link lives.
+        unsafe { link.write(context) };
+        (context, Some(parcel.word))
     }
 
     #[inline]
@@ -129,6 +136,11 @@ impl Raw for Boost {
         // SAFETY: `resume` has left it on its stack, and waits.
         let parcel = unsafe { parcel.read() };
         (parcel.word, parcel.order)
+    }
+
+    unsafe fn bury(link: *mut *mut (), _coroutine: *mut ()) {
+        // SAFETY: the link lives.
+        unsafe { link.write(ptr::null_mut()) };
     }
 
     unsafe fn saved(context: *mut ()) -> SavedRegisters {

@@ -2,8 +2,8 @@
 //!
 //! One trait, two implementations: `x86_64` in assembly, and `boost` over the `context` crate, which
 //! every other target uses. To both a side that does not run is one word, a *context*: where its
-//! registers lie on its own stack. Whoever resumes a coroutine has that of the coroutine; while it runs,
-//! its *link* is that of the resumer. The link stays at one address, which the coroutine knows.
+//! registers lie on its own stack. Whoever resumes a coroutine has that of the coroutine. Its *link* is that of the
+//! resumer while it runs, and its own while it is suspended. The link stays at one address, which the coroutine knows.
 //!
 //! A [`Word`] travels with each switch: a value that fits, or the address of one on the stack of the
 //! side that now waits.
@@ -108,10 +108,16 @@ mod sealed {
         /// * `link` is the link of the coroutine that calls this.
         unsafe fn suspend(link: *mut Self::Context, word: Word) -> (Word, Order);
 
-        /// What is saved of a suspended coroutine.
+        /// Makes every resume at this context end at once, as that of a coroutine that finishes.
         ///
         /// # Safety
-        /// * It is suspended.
+        /// * The coroutine was suspended there, and has finished since; its stack and its link are still its own.
+        unsafe fn bury(link: *mut Self::Context, coroutine: Self::Context);
+
+        /// What is saved of a suspended coroutine, or of a resumer that waits.
+        ///
+        /// # Safety
+        /// * It is suspended, or waits.
         unsafe fn saved(context: Self::Context) -> SavedRegisters;
     }
 }
