@@ -12,6 +12,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::builder::{StartMethod, Stdio};
 use super::channel::{Channel, Message};
@@ -28,13 +29,29 @@ use crate::sys::{poll, process};
 
 /// How often a start is tried when the zygote dies meanwhile.
 const ATTEMPTS: usize = 5;
+/// How long the zygote may say nothing until it is looked after.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 struct Zygote {
     /// The process that has started it.
     owner: u32,
+    pid: u32,
+    pidfd: OwnedFd,
     channel: Channel,
     environment: Vec<Variable>,
     can_fork: bool,
+}
+
+impl Zygote {
+    /// Ends it if it is stopped: whoever has done that may never let it go on, and others wait. (A debugger that
+    /// holds it is another state.)
+    fn end_if_stopped(&self) {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
+            log::warn!("the process that children are forked from is stopped; another takes its place");
+            let _ = process::pidfd_signal(self.pidfd.as_fd(), libc::SIGKILL);
+        }
+    }
 }
 
 static KEEPER: Mutex<Option<(u32, Arc<Keeper>)>> = Mutex::new(None);
@@ -158,14 +175,21 @@ fn zygote() -> Result<Arc<Zygote>, SpawnError> {
         return Ok(Arc::clone(zygote));
     }
     let environment = environment();
-    let Fresh { pidfd, channel, hello, .. } = start_program(Role::Zygote, false, None)?;
+    let Fresh { pid, pidfd, channel, hello } = start_program(Role::Zygote, false, None)?;
+    let own_pidfd = match pidfd.as_fd().try_clone_to_owned() {
+        Ok(own) => own,
+        Err(error) => {
+            give_up(pid, pidfd);
+            return Err(SpawnError::kernel("a pidfd")(error));
+        }
+    };
     // Its end is taken in whenever it comes; the next request finds the socket closed.
     keeper().map_err(SpawnError::kernel("a thread that starts processes"))?.adopt_bare(pidfd);
     if let Err(why) = &hello.can_fork {
         log::warn!("processes are started anew and not forked, which is slower: {why}");
     }
     let can_fork = hello.can_fork.is_ok();
-    let zygote = Arc::new(Zygote { owner: own, channel, environment, can_fork });
+    let zygote = Arc::new(Zygote { owner: own, pid, pidfd: own_pidfd, channel, environment, can_fork });
     *slot = Some(Arc::clone(&zygote));
     Ok(zygote)
 }
@@ -255,7 +279,7 @@ fn by_zygote(plan: &Plan) -> Result<Arc<Child>, Failed> {
     };
     let sent = send_first(plan, &channel);
     let (pid, pidfd) = loop {
-        let (bytes, mut fds) = match channel.recv_or_lost(None) {
+        let (bytes, mut fds) = match channel.recv_or_lost(Some(Instant::now() + PATIENCE)) {
             Ok(Some(Ok(message))) => message,
             Ok(Some(Err(lost))) => {
                 // Without its pidfd nobody could take its end in.
@@ -268,7 +292,10 @@ fn by_zygote(plan: &Plan) -> Result<Arc<Child>, Failed> {
                 discard(&zygote);
                 return Err(Failed::Zygote);
             }
-            Ok(None) => continue,
+            Ok(None) => {
+                zygote.end_if_stopped();
+                continue;
+            }
             Err(error) => return Err(SpawnError::kernel("news of the child")(error).into()),
         };
         match codec::decode(&bytes, Vec::new()) {

@@ -80,9 +80,12 @@ impl Core {
                 other => return other,
             }
             let key = self.event(FILLED).prepare();
-            if body.len() == 0 && !body.is_closed() {
-                in_time = self.object.wait(FILLED, key, deadline);
-            }
+            in_time = if body.len() == 0 && !body.is_closed() {
+                self.object.wait(FILLED, key, deadline)
+            } else {
+                // It was the lock that was not to be had.
+                deadline.is_none_or(|deadline| Instant::now() < deadline)
+            };
         }
     }
 

@@ -91,6 +91,10 @@ fn a_worker_that_is_stopped_between_claim_and_copy_is_killed_when_its_task_is_ov
     let stopped = pool.workers()[0].pid;
     let pidfd = crate::sys::process::pidfd_open(stopped).unwrap();
     crate::sys::process::pidfd_signal(pidfd.as_fd(), libc::SIGSTOP).unwrap();
+    let status = || std::fs::read_to_string(format!("/proc/{stopped}/status")).unwrap();
+    while !status().contains("State:\tT") {
+        std::thread::yield_now();
+    }
     let held = pool.apply_async(|n: u32| n, 2).unwrap();
     // What the worker would have done if it had been stopped a moment later.
     let (board, ready) = (&pool.core.board, state(1, 0, READY));
