@@ -21,7 +21,6 @@ use std::panic;
 use super::body::Body;
 use super::build::CoroutineBuilder;
 use super::pack::{pack, unpack};
-use super::pack::{pack, unpack};
 use super::stack::Stack;
 use super::state::{Snapshot, State};
 use super::switch::{DefaultSwitch, Order, Raw, Switch, Word};
