@@ -19,10 +19,30 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::runtime::current_number;
 
+/// What a descriptor is of. A type that encodes a handle and is decoded as another would reach memory in two ways
+/// that do not know of each other; so the kind travels where such types cannot write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// Any descriptor, given away by its owner.
+    Plain,
+    Pipe,
+    Region,
+    Array,
+    Object,
+    Ring,
+    PuttersWire,
+    GettersWire,
+}
+
+/// Descriptors, and a [`Kind`] as a byte for each.
+pub(crate) type Passed = (Vec<OwnedFd>, Vec<u8>);
+
 struct Frame {
     party: u64,
     encoding: bool,
     fds: Vec<Option<OwnedFd>>,
+    kinds: Vec<u8>,
     /// Why a handle could not be passed or taken; the format between keeps no such text.
     reason: Option<String>,
 }
@@ -36,9 +56,9 @@ thread_local! {
 struct Open(u64);
 
 impl Open {
-    fn new(encoding: bool, fds: Vec<Option<OwnedFd>>) -> Self {
+    fn new(encoding: bool, fds: Vec<Option<OwnedFd>>, kinds: Vec<u8>) -> Self {
         let party = current_number();
-        FRAMES.with_borrow_mut(|frames| frames.push(Frame { party, encoding, fds, reason: None }));
+        FRAMES.with_borrow_mut(|frames| frames.push(Frame { party, encoding, fds, kinds, reason: None }));
         Self(party)
     }
 }
@@ -80,31 +100,31 @@ fn with_own<R>(encoding: bool, f: impl FnOnce(&mut Frame) -> R) -> Option<R> {
 
 /// Runs an encoding, and gives the descriptors that handles in it have passed. An error is the reason that a handle
 /// has given, if one has.
-pub(crate) fn collect<R, E: Display>(
-    encode: impl FnOnce() -> Result<R, E>,
-) -> Result<(R, Vec<OwnedFd>), String> {
-    let open = Open::new(true, Vec::new());
+pub(crate) fn collect<R, E: Display>(encode: impl FnOnce() -> Result<R, E>) -> Result<(R, Passed), String> {
+    let open = Open::new(true, Vec::new(), Vec::new());
     let encoded = encode().map_err(|error| reason().unwrap_or_else(|| error.to_string()));
-    let fds = with_own(true, |frame| core::mem::take(&mut frame.fds)).unwrap_or_default();
+    let take = |frame: &mut Frame| (core::mem::take(&mut frame.fds), core::mem::take(&mut frame.kinds));
+    let (fds, kinds) = with_own(true, take).unwrap_or_default();
     drop(open);
-    Ok((encoded?, fds.into_iter().flatten().collect()))
+    Ok((encoded?, (fds.into_iter().flatten().collect(), kinds)))
 }
 
 /// Runs a decoding in which handles can take `fds`; those that nobody takes are closed. Errors are as for
 /// [`collect`].
 pub(crate) fn provide<R, E: Display>(
-    fds: Vec<OwnedFd>,
+    (fds, kinds): Passed,
     decode: impl FnOnce() -> Result<R, E>,
 ) -> Result<R, String> {
-    let _open = Open::new(false, fds.into_iter().map(Some).collect());
+    let _open = Open::new(false, fds.into_iter().map(Some).collect(), kinds);
     decode().map_err(|error| reason().unwrap_or_else(|| error.to_string()))
 }
 
 /// Lets a duplicate of `fd` travel with the message that the caller encodes; the index stands for it.
-pub(crate) fn pass(fd: BorrowedFd<'_>) -> io::Result<u32> {
+pub(crate) fn pass(fd: BorrowedFd<'_>, kind: Kind) -> io::Result<u32> {
     let fd = fd.try_clone_to_owned().map_err(blame)?;
     let index = with_own(true, |frame| {
         frame.fds.push(Some(fd));
+        frame.kinds.push(kind as u8);
         frame.fds.len() - 1
     });
     let index = index.and_then(|index| u32::try_from(index).ok());
@@ -117,9 +137,18 @@ pub(crate) fn pass(fd: BorrowedFd<'_>) -> io::Result<u32> {
     })
 }
 
-/// Takes a descriptor that came with the message that the caller decodes.
-pub(crate) fn take(index: u32) -> io::Result<OwnedFd> {
-    let fd = with_own(false, |frame| frame.fds.get_mut(index as usize).and_then(Option::take));
+/// Takes a descriptor of that kind that came with the message that the caller decodes.
+pub(crate) fn take(index: u32, kind: Kind) -> io::Result<OwnedFd> {
+    let index = index as usize;
+    let misfit = || {
+        let text = "the handle that came is of another kind";
+        blame(io::Error::new(io::ErrorKind::InvalidData, text))
+    };
+    let fits = |frame: &mut Frame| frame.kinds.get(index).is_none_or(|came| *came == kind as u8);
+    if with_own(false, fits) == Some(false) {
+        return Err(misfit());
+    }
+    let fd = with_own(false, |frame| frame.fds.get_mut(index).and_then(Option::take));
     fd.flatten().ok_or_else(|| {
         blame(io::Error::new(
             io::ErrorKind::InvalidData,
@@ -141,12 +170,14 @@ mod tests {
     #[test]
     fn a_passed_descriptor_is_taken_once_by_its_index() {
         let (reader, _writer) = pipe();
-        let two = || io::Result::Ok([pass(reader.as_fd())?, pass(reader.as_fd())?]);
+        let two = || io::Result::Ok([pass(reader.as_fd(), Kind::Plain)?, pass(reader.as_fd(), Kind::Plain)?]);
         let (indexes, fds) = collect(two).unwrap();
-        assert_eq!((indexes, fds.len()), ([0, 1], 2));
+        assert_eq!((indexes, fds.0.len()), ([0, 1], 2));
+        assert_eq!(fds.1, [Kind::Plain as u8; 2]);
         provide(fds, || {
-            assert!(take(1).is_ok() && take(1).is_err());
-            assert!(take(0).is_ok() && take(2).is_err());
+            assert!(take(1, Kind::Region).is_err(), "it was taken for something else");
+            assert!(take(1, Kind::Plain).is_ok() && take(1, Kind::Plain).is_err());
+            assert!(take(0, Kind::Plain).is_ok() && take(2, Kind::Plain).is_err());
             io::Result::Ok(())
         })
         .unwrap();
@@ -155,9 +186,10 @@ mod tests {
     #[test]
     fn outside_an_encoding_nothing_can_be_passed() {
         let (reader, _writer) = pipe();
-        assert!(pass(reader.as_fd()).is_err() && take(0).is_err());
+        assert!(pass(reader.as_fd(), Kind::Plain).is_err() && take(0, Kind::Plain).is_err());
         let ((), fds) = collect(|| io::Result::Ok(())).unwrap();
-        let reason = provide(fds, || pass(reader.as_fd()).map_err(|_| "lost on the way")).unwrap_err();
+        let reason =
+            provide(fds, || pass(reader.as_fd(), Kind::Plain).map_err(|_| "lost on the way")).unwrap_err();
         assert!(reason.contains("a handle can be encoded only"), "{reason}");
     }
 
@@ -170,11 +202,11 @@ mod tests {
                 let pass_all = || {
                     (0..count).try_for_each(|_| {
                         crate::yield_now();
-                        pass(reader.as_fd()).map(drop)
+                        pass(reader.as_fd(), Kind::Plain).map(drop)
                     })
                 };
                 let ((), fds) = collect(pass_all).unwrap();
-                fds.len()
+                fds.0.len()
             };
             let handles: Vec<_> = (1..8).map(|count| crate::spawn(move || encode(count))).collect();
             let counts = crate::join_all(handles).into_iter().map(Result::unwrap);

@@ -54,19 +54,27 @@ impl fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
-/// Appends `value` to `bytes`, and gives them back with the descriptors of the handles in the value.
+/// Appends `value` to `bytes`, and gives them back with the descriptors of the handles in the value. What each of these
+/// is of stands at the end, a byte for each.
 pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     bytes: Vec<u8>,
 ) -> Result<(Vec<u8>, Vec<OwnedFd>), EncodeError> {
-    passing::collect(|| postcard::to_extend(value, bytes))
-        .map_err(|cause| EncodeError { what: type_name::<T>(), cause })
+    match passing::collect(|| postcard::to_extend(value, bytes)) {
+        Ok((mut bytes, (fds, kinds))) => {
+            bytes.extend(kinds);
+            Ok((bytes, fds))
+        }
+        Err(cause) => Err(EncodeError { what: type_name::<T>(), cause }),
+    }
 }
 
 /// Makes a value of the whole of `bytes` and the descriptors that came with them.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], fds: Vec<OwnedFd>) -> Result<T, DecodeError> {
     let failed = |cause: String| DecodeError { what: type_name::<T>().to_owned(), cause };
-    match passing::provide(fds, || postcard::take_from_bytes(bytes)) {
+    // Where descriptors are missing, what is left over of their kinds is not looked at: the handle is missed first.
+    let (bytes, kinds) = bytes.split_at(bytes.len().saturating_sub(fds.len()));
+    match passing::provide((fds, kinds.to_vec()), || postcard::take_from_bytes(bytes)) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(failed(format!("{} bytes are too many", rest.len()))),
         Err(cause) => Err(failed(cause)),
@@ -83,6 +91,29 @@ mod tests {
         fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
             Err(serde::ser::Error::custom("not me"))
         }
+    }
+
+    #[test]
+    fn a_handle_cannot_be_decoded_as_one_of_another_kind() {
+        use crate::process::{Fd, Mutex, Pipe, Queue};
+        use crate::shm::{Array, Region};
+        fn refused<T: DeserializeOwned>(value: &impl Serialize) {
+            let (bytes, fds) = encode(value, Vec::new()).unwrap();
+            let error = decode::<T>(&bytes, fds).err().expect("the memory can be reached in two ways");
+            assert!(error.to_string().contains("another kind"), "{error}");
+        }
+        let (mutex, queue) = (Mutex::new(1u64).unwrap(), Queue::<u8>::bounded(4).unwrap());
+        // What of the memory could be written while somebody has a reference to it.
+        refused::<Region>(&mutex);
+        refused::<Fd>(&mutex);
+        refused::<Array<u64>>(&mutex);
+        refused::<(Region, Fd, Fd)>(&queue);
+        refused::<Fd>(&Region::new(8).unwrap());
+        refused::<Pipe<u8, u8>>(&Fd::from(std::os::fd::OwnedFd::from(std::io::pipe().unwrap().0)));
+        let (bytes, fds) = encode(&(mutex.clone(), queue), Vec::new()).unwrap();
+        let (again, _) = decode::<(Mutex<u64>, Queue<u8>)>(&bytes, fds).unwrap();
+        *again.lock().unwrap() += 1;
+        assert_eq!(*mutex.lock().unwrap(), 2);
     }
 
     #[test]

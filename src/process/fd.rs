@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::io::passing;
+use crate::io::passing::{self, Kind};
 
 /// A descriptor that travels to another process: in arguments, in results, in messages.
 ///
@@ -36,7 +36,7 @@ impl AsFd for Fd {
 
 impl Serialize for Fd {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let index = passing::pass(self.0.as_fd()).map_err(S::Error::custom)?;
+        let index = passing::pass(self.0.as_fd(), Kind::Plain).map_err(S::Error::custom)?;
         serializer.serialize_u32(index)
     }
 }
@@ -44,7 +44,7 @@ impl Serialize for Fd {
 impl<'de> Deserialize<'de> for Fd {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let index = u32::deserialize(deserializer)?;
-        passing::take(index).map(Self).map_err(D::Error::custom)
+        passing::take(index, Kind::Plain).map(Self).map_err(D::Error::custom)
     }
 }
 

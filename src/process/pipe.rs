@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::channel::{Channel, Message};
 use super::codec::{self, DecodeError, EncodeError};
-use crate::io::passing;
+use crate::io::passing::{self, Kind};
 use crate::runtime::far;
 
 /// Why a message was not sent.
@@ -201,7 +201,7 @@ impl<S, R> AsFd for Pipe<S, R> {
 
 impl<S, R> Serialize for Pipe<S, R> {
     fn serialize<T: Serializer>(&self, serializer: T) -> Result<T::Ok, T::Error> {
-        let index = passing::pass(self.channel.as_fd()).map_err(T::Error::custom)?;
+        let index = passing::pass(self.channel.as_fd(), Kind::Pipe).map_err(T::Error::custom)?;
         serializer.serialize_u32(index)
     }
 }
@@ -209,7 +209,7 @@ impl<S, R> Serialize for Pipe<S, R> {
 impl<'de, S, R> Deserialize<'de> for Pipe<S, R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let index = u32::deserialize(deserializer)?;
-        let socket = passing::take(index).map_err(D::Error::custom)?;
+        let socket = passing::take(index, Kind::Pipe).map_err(D::Error::custom)?;
         Ok(Self { channel: socket.into(), types: PhantomData })
     }
 }

@@ -386,3 +386,6 @@ fn send_first(plan: &Plan, channel: &Channel) -> Result<(), SpawnError> {
         sent => sent.map(drop).map_err(SpawnError::kernel("the arguments of the process")),
     }
 }
+
+#[cfg(test)]
+mod tests;

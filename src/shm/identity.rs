@@ -8,6 +8,8 @@ use core::num::NonZeroU64;
 use std::fs;
 use std::io;
 
+use crate::sys::process;
+
 /// Bits of the moment of start, in clock ticks since boot: 348 years at 100 a second.
 const START_BITS: u32 = 40;
 /// Bits of a pid (the kernel's limit is 2^22).
@@ -59,8 +61,12 @@ impl Identity {
 
     /// Tells whether the process is gone: reaped, or its pid is another's now. A zombie counts as living.
     pub(crate) fn is_gone(self) -> bool {
-        // What cannot be told is not death.
-        Self::of(self.pid()).is_ok_and(|now| now != Some(self))
+        // What cannot be told is not death: neither an error, nor a /proc that hides processes of other users.
+        match Self::of(self.pid()) {
+            Ok(Some(now)) => now != self,
+            Ok(None) => !process::exists(self.pid()),
+            Err(_) => false,
+        }
     }
 }
 

@@ -12,54 +12,59 @@ use super::array::Array;
 use super::pod::Pod;
 use super::region::Region;
 use super::value::Value;
-use crate::io::passing;
+use crate::io::passing::{self, Kind};
 
 /// Encodes a handle: the number that stands for its descriptor.
-pub(crate) fn serialize<S: Serializer>(file: BorrowedFd<'_>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u32(passing::pass(file).map_err(S::Error::custom)?)
+pub(crate) fn serialize<S: Serializer>(
+    kind: Kind,
+    file: BorrowedFd<'_>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u32(passing::pass(file, kind).map_err(S::Error::custom)?)
 }
 
 /// Decodes a handle, with `open` for the descriptor that came along.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>, T>(
+    kind: Kind,
     deserializer: D,
     open: impl FnOnce(OwnedFd) -> io::Result<T>,
 ) -> Result<T, D::Error> {
-    let file = passing::take(u32::deserialize(deserializer)?).map_err(D::Error::custom)?;
+    let file = passing::take(u32::deserialize(deserializer)?, kind).map_err(D::Error::custom)?;
     open(file).map_err(passing::blame).map_err(D::Error::custom)
 }
 
 impl Serialize for Region {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize(self.file(), serializer)
+        serialize(Kind::Region, self.file(), serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Region {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize(deserializer, |file| Self::from_file(file, 0))
+        deserialize(Kind::Region, deserializer, |file| Self::from_file(file, 0))
     }
 }
 
 impl<P: Pod> Serialize for Array<P> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize(self.file(), serializer)
+        serialize(Kind::Array, self.file(), serializer)
     }
 }
 
 impl<'de, P: Pod> Deserialize<'de> for Array<P> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize(deserializer, Self::open)
+        deserialize(Kind::Array, deserializer, Self::open)
     }
 }
 
 impl<P: Pod> Serialize for Value<P> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize(self.file(), serializer)
+        serialize(Kind::Array, self.file(), serializer)
     }
 }
 
 impl<'de, P: Pod> Deserialize<'de> for Value<P> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize(deserializer, Self::open)
+        deserialize(Kind::Array, deserializer, Self::open)
     }
 }

@@ -75,18 +75,37 @@ impl Image {
         })
     }
 
-    /// The linker's fingerprint of the program; without one, a hash of the program's layout.
+    /// The linker's fingerprint of the program; without one, a hash of its layout and constants.
     pub(crate) fn fingerprint(&self) -> Vec<u8> {
-        self.parts(libc::PT_NOTE).find_map(build_id).map_or_else(|| self.layout().to_vec(), <[u8]>::to_vec)
+        self.parts(libc::PT_NOTE).find_map(build_id).map_or_else(|| self.hash().to_vec(), <[u8]>::to_vec)
     }
 
-    fn layout(&self) -> [u8; 8] {
-        let words = self.headers.iter().flat_map(|header| {
+    /// Of where the parts lie, and what is in those that nobody writes: constants, names, and the tables that say how
+    /// long functions are. Code is left out, because a debugger writes to it.
+    fn hash(&self) -> [u8; 8] {
+        let layout = self.headers.iter().flat_map(|header| {
             [u64::from(header.p_type), header.p_offset, header.p_vaddr, header.p_filesz, header.p_memsz]
         });
-        // FNV-1a.
-        let hash = words.flat_map(u64::to_le_bytes).fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        let constant = |header: &&libc::Elf64_Phdr| {
+            header.p_type == libc::PT_LOAD
+                && header.p_flags == libc::PF_R
+                && header.p_filesz == header.p_memsz
+        };
+        let contents = self.headers.iter().filter(constant).flat_map(|header| {
+            let begin = self.base.wrapping_add(header.p_vaddr as usize);
+            let place = core::ptr::with_exposed_provenance::<u8>(begin);
+            // SAFETY: a loaded part that is readable and not writable, and stays.
+            let bytes = unsafe { slice::from_raw_parts(place, header.p_filesz as usize) };
+            bytes.chunks(8).map(|chunk| {
+                let mut word = [0; 8];
+                word[..chunk.len()].copy_from_slice(chunk);
+                u64::from_le_bytes(word)
+            })
+        });
+        // FNV-1a, by words, with the upper bits mixed in.
+        let hash = layout.chain(contents).fold(0xcbf2_9ce4_8422_2325, |hash: u64, word| {
+            let hash = (hash ^ word).wrapping_mul(0x100_0000_01b3);
+            hash ^ hash >> 29
         });
         hash.to_le_bytes()
     }
@@ -143,9 +162,12 @@ mod tests {
         assert!(image.is_program() && image.holds_code(own));
         assert!(!image.holds_code((&raw const own).addr()));
         assert!(image.fingerprint().len() >= 8);
+        // What a program has that was linked without a build id.
+        assert_eq!(image.hash(), containing(own).unwrap().hash());
         assert!(image.init_array().iter().all(|entry| *entry == 0 || containing(*entry).is_some()));
         let library = containing(libc::getpid as *const () as usize).expect("libc is an object");
         assert_ne!(library.fingerprint(), image.fingerprint());
+        assert_ne!(library.hash(), image.hash());
     }
 
     #[test]

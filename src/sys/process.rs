@@ -127,6 +127,13 @@ pub(crate) fn end_child(pid: u32) {
     {}
 }
 
+/// Tells whether there is a process with that pid, of whichever user; one that has ended counts until it is taken in.
+pub(crate) fn exists(pid: u32) -> bool {
+    // SAFETY: takes numbers only; no signal is sent.
+    let looked = unsafe { libc::kill(pid.cast_signed(), 0) };
+    looked == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
 /// The process that gets this one's end reported.
 pub(crate) fn parent() -> u32 {
     // SAFETY: takes no arguments and cannot fail.

@@ -13,7 +13,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::core::Core;
-use crate::io::passing;
+use crate::io::passing::{self, Kind};
 use crate::runtime::far;
 
 /// Bytes of the ring where nothing else is said.
@@ -166,7 +166,10 @@ impl<T: ?Sized> fmt::Debug for Queue<T> {
 
 impl<T: ?Sized> Serialize for Queue<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let [ring, putters, getters] = self.core.files().map(passing::pass);
+        let [ring, putters, getters] = self.core.files();
+        let ring = passing::pass(ring, Kind::Ring);
+        let putters = passing::pass(putters, Kind::PuttersWire);
+        let getters = passing::pass(getters, Kind::GettersWire);
         let index = |passed: io::Result<u32>| passed.map_err(S::Error::custom);
         (index(ring)?, index(putters)?, index(getters)?).serialize(serializer)
     }
@@ -175,8 +178,9 @@ impl<T: ?Sized> Serialize for Queue<T> {
 impl<'de, T: ?Sized> Deserialize<'de> for Queue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (ring, putters, getters) = <(u32, u32, u32)>::deserialize(deserializer)?;
-        let file = |index| passing::take(index).map_err(D::Error::custom);
-        let core = Core::open(file(ring)?, file(putters)?, file(getters)?);
+        let file = |index, kind| passing::take(index, kind).map_err(D::Error::custom);
+        let (ring, putters) = (file(ring, Kind::Ring)?, file(putters, Kind::PuttersWire)?);
+        let core = Core::open(ring, putters, file(getters, Kind::GettersWire)?);
         let core = core.map_err(passing::blame).map_err(D::Error::custom)?;
         Ok(Self::with(core))
     }

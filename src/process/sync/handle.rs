@@ -28,13 +28,14 @@ macro_rules! handle {
 
         impl $(<$param: $bound>)? serde::Serialize for $name $(<$param>)? {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                crate::shm::travel::serialize(self.0.file(), serializer)
+                crate::shm::travel::serialize(crate::io::passing::Kind::Object, self.0.file(), serializer)
             }
         }
 
         impl<'de $(, $param: $bound)?> serde::Deserialize<'de> for $name $(<$param>)? {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                crate::shm::travel::deserialize(deserializer, crate::shm::object::Object::open).map(Self)
+                let kind = crate::io::passing::Kind::Object;
+                crate::shm::travel::deserialize(kind, deserializer, crate::shm::object::Object::open).map(Self)
             }
         }
     };
