@@ -203,6 +203,66 @@ fn connect_tells_what_the_kernel_does() {
 }
 
 #[test]
+fn a_listener_that_somebody_connects_fails_that_and_goes_on_to_park() {
+    on_one_worker(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, fd) = (listener.local_addr().unwrap(), listener.as_raw_fd());
+        let acceptor = spawn(move || {
+            // The second of them waits: who kept the worker there would wait for ever.
+            for _ in 0..2 {
+                echo(listener.accept().unwrap().0);
+            }
+        });
+        // The acceptor waits as well, so the listener is non-blocking underneath.
+        thread::sleep(5 * MS);
+        let place = libc::sockaddr_in {
+            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_port: address.port().to_be(),
+            sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
+            sin_zero: [0; 8],
+        };
+        let size = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+        // SAFETY: an address and its size.
+        assert_eq!(unsafe { libc::connect(fd, (&raw const place).cast(), size) }, -1);
+        talk(address, 1, 3);
+        thread::sleep(5 * MS);
+        talk(address, 2, 3);
+        acceptor.join().unwrap();
+    });
+}
+
+#[test]
+fn accepted_and_made_sockets_are_told_apart_by_kind() {
+    // A short read of TCP says that there is no more, and one of messages does not: each kind, accepted, has to be read
+    // to the end in pieces.
+    on_one_worker(|| {
+        let pieces = |mut from: Box<dyn Read + Send>, mut to: Box<dyn Write + Send>| {
+            let reader = spawn(move || {
+                let (mut all, mut piece) = (Vec::new(), [0; 7]);
+                while let count @ 1.. = from.read(&mut piece).unwrap() {
+                    all.extend_from_slice(&piece[..count]);
+                }
+                all
+            });
+            for n in 0..50u8 {
+                to.write_all(&[n; 5]).unwrap();
+            }
+            drop(to);
+            let expected: Vec<u8> = (0..50).flat_map(|n| [n; 5]).collect();
+            assert_eq!(reader.join().unwrap(), expected);
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        pieces(Box::new(listener.accept().unwrap().0), Box::new(client));
+        let path = std::env::temp_dir().join(format!("ropewalk-kinds-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let client = UnixStream::connect(&path).unwrap();
+        pieces(Box::new(listener.accept().unwrap().0), Box::new(client));
+        std::fs::remove_file(path).unwrap();
+    });
+}
+
+#[test]
 fn a_unix_listener_with_a_full_queue_is_waited_for() {
     on_one_worker(|| {
         let path = std::env::temp_dir().join(format!("ropewalk-full-{}", std::process::id()));

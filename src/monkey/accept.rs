@@ -120,16 +120,23 @@ fn accept_plain(fd: c_int, peer: Peer, flags: c_int) -> isize {
     }
 }
 
+/// What a listener accepts is of its own kind; 0, to be looked at, unless it is still the one that has accepted.
+fn kind_of_accepted(listener: Known) -> u64 {
+    let kind = listener.kind();
+    if kind.is_socket() && listener.is_current() { kind as u64 } else { 0 }
+}
+
 fn accept_either(symbol: Symbol, fd: c_int, peer: Peer, flags: c_int) -> c_int {
     if !gate::open(symbol) {
         return errno::result(accept_plain(fd, peer, flags)) as c_int;
     }
     let before = errno::get();
+    let listener = known(fd);
     let answer = accept_parking(symbol, fd, peer, flags);
     if let Ok(new) = c_int::try_from(answer)
         && new >= 0
     {
-        slot::adopt(new, SOLE);
+        slot::adopt(new, SOLE | listener.map_or(0, kind_of_accepted));
     }
     errno::set(before);
     errno::result(answer) as c_int

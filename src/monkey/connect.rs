@@ -9,7 +9,7 @@ use libc::{c_int, sockaddr, socklen_t};
 use super::errno::raw;
 use super::hook::{hook, pass};
 use super::offload::offload;
-use super::slot::{Known, known};
+use super::slot::{FORCED, Known, known};
 use super::symbols::Symbol;
 use super::wait::{Attempt, Direction, is_nonblocking};
 
@@ -54,14 +54,20 @@ fn connect_parking(known: Known, address: Address) -> isize {
 /// Begins to connect, or asks how that has ended.
 fn try_once(known: Known, address: Address) -> isize {
     let fd = known.fd();
+    // The user's own O_NONBLOCK is set under this lock.
     let _held = known.slot.force.lock();
-    let flags = pass!(SYS_fcntl, fd, libc::F_GETFL);
-    if flags < 0 {
-        return flags;
+    let set = |value: c_int| pass!(SYS_ioctl, fd, libc::FIONBIO, &raw const value);
+    match is_nonblocking(known) {
+        Ok(false) if known.flags() & FORCED == 0 => {}
+        // It never waits: a listener, on which this fails, or the user has set it while this waited.
+        _ => return address.connect(fd),
     }
-    pass!(SYS_fcntl, fd, libc::F_SETFL, flags | libc::O_NONBLOCK as isize);
+    let set_up = set(1);
+    if set_up < 0 {
+        return set_up;
+    }
     let answer = address.connect(fd);
-    pass!(SYS_fcntl, fd, libc::F_SETFL, flags);
+    set(0);
     answer
 }
 

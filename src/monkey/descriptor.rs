@@ -8,7 +8,7 @@ use libc::{c_int, c_uint, socklen_t};
 use super::hook::pass;
 use super::slot::{self, FLAGS_KNOWN, FORCED, NO_TIMEOUT, NONBLOCKING, SOLE};
 use super::symbols::Symbol;
-use super::{accept, errno, gate};
+use super::{accept, errno, gate, kind};
 
 /// Tells whether the table is in use. Counts the call if it comes from a coroutine.
 fn is_tracking(symbol: Symbol) -> bool {
@@ -36,7 +36,8 @@ fn made(symbol: Symbol, answer: isize, flags: u64) -> c_int {
 /// * None; it takes numbers.
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
-    made(Symbol::Socket, pass!(SYS_socket, domain, kind, protocol), SOLE)
+    let flags = SOLE | kind::of_socket(domain, kind) as u64;
+    made(Symbol::Socket, pass!(SYS_socket, domain, kind, protocol), flags)
 }
 
 /// libc's `socketpair`.

@@ -32,12 +32,7 @@ fn look(fd: c_int) -> Option<Kind> {
     Some(match mode {
         libc::S_IFSOCK => {
             let kind = option(fd, libc::SO_TYPE)?;
-            let family = option(fd, libc::SO_DOMAIN)?;
-            match (kind, family) {
-                (libc::SOCK_STREAM, libc::AF_INET | libc::AF_INET6) => Kind::Tcp,
-                (libc::SOCK_STREAM, _) => Kind::Stream,
-                _ => Kind::Messages,
-            }
+            of_socket(option(fd, libc::SO_DOMAIN)?, kind)
         }
         // eventfd and its kin have no type at all.
         libc::S_IFIFO | 0 | libc::S_IFCHR => Kind::Pipe,
@@ -45,6 +40,15 @@ fn look(fd: c_int) -> Option<Kind> {
         libc::S_IFREG | libc::S_IFBLK => Kind::File,
         _ => Kind::Instant,
     })
+}
+
+/// What a socket of a domain and type is, which never changes.
+pub(super) fn of_socket(domain: c_int, kind: c_int) -> Kind {
+    match (kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC), domain) {
+        (libc::SOCK_STREAM, libc::AF_INET | libc::AF_INET6) => Kind::Tcp,
+        (libc::SOCK_STREAM, _) => Kind::Stream,
+        _ => Kind::Messages,
+    }
 }
 
 fn status(fd: c_int) -> Option<libc::stat> {
