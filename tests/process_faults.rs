@@ -272,6 +272,49 @@ fn a_program_whose_file_was_replaced_still_starts_children() {
 }
 
 #[test]
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+fn where_something_else_is_executed_in_the_programs_place_a_start_is_a_clear_error() {
+    const NAME: &str = "where_something_else_is_executed_in_the_programs_place_a_start_is_a_clear_error";
+    if std::env::var_os("ROPEWALK_LOADED").is_none() {
+        // The loader as a command: the program that the kernel knows is the loader then.
+        let mut command = std::process::Command::new("/lib64/ld-linux-x86-64.so.2");
+        command.arg(std::env::current_exe().unwrap()).args([NAME, "--exact"]).env("ROPEWALK_LOADED", "1");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    for method in [StartMethod::Zygote, StartMethod::Exec] {
+        let error = Process::builder().start_method(method).spawn(nap, 1).unwrap_err();
+        assert!(matches!(&error, SpawnError::Program(text) if text.contains("not this program")), "{error}");
+    }
+    assert!(Pool::new(1).is_err() && children().is_empty());
+}
+
+#[test]
+#[cfg(target_env = "gnu")]
+fn a_program_without_a_build_id_starts_children() {
+    const NAME: &str = "a_program_without_a_build_id_starts_children";
+    if std::env::var_os("ROPEWALK_COPY").is_none() {
+        let copy = std::env::temp_dir().join(format!("ropewalk-plain-{}", std::process::id()));
+        // It comes with the linker that Rust programs are built with.
+        let mut strip = std::process::Command::new("objcopy");
+        strip
+            .args(["--remove-section", ".note.gnu.build-id"])
+            .arg(std::env::current_exe().unwrap())
+            .arg(&copy);
+        assert!(strip.status().unwrap().success());
+        let mut command = std::process::Command::new(&copy);
+        let output = command.args([NAME, "--exact"]).env("ROPEWALK_COPY", &copy).output().unwrap();
+        std::fs::remove_file(copy).unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    for method in [StartMethod::Zygote, StartMethod::Exec] {
+        assert_eq!(Process::builder().start_method(method).spawn(nap, 5).unwrap().join().unwrap(), 5);
+    }
+}
+
+#[test]
 fn a_program_that_forks_and_waits_for_any_child_disturbs_only_the_status() {
     let work = |()| {
         let child = Process::spawn(|n: u32| n + 1, 1).unwrap();
