@@ -107,6 +107,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "runtime/fresh.rs",
     "runtime/worker.rs",
     "runtime/multi_wait.rs",
+    "queue/takers.rs",
     "process/queue/body.rs",
     "process/queue/get.rs",
     "process/queue/in_place.rs",

@@ -260,3 +260,74 @@ fn a_queue_is_iterated_by_reference_until_it_is_closed_and_by_value_until_it_is_
     open.put(1).unwrap();
     assert_eq!(open.into_iter().collect::<Vec<_>>(), [1]);
 }
+
+#[test]
+fn a_putter_learns_of_room_that_another_was_woken_for_and_did_not_use() {
+    watched(|| {
+        runtime(1).run(|| {
+            let queue = Arc::new(Queue::bounded(1));
+            queue.put(0).unwrap();
+            let putters: Vec<_> = (1..=2)
+                .map(|n| {
+                    let queue = Arc::clone(&queue);
+                    ropewalk::spawn(move || queue.put(n).unwrap())
+                })
+                .collect();
+            // Both run, and wait for room.
+            (0..4).for_each(|_| ropewalk::yield_now());
+            // Wakes the first putter, which finds this getter waiting when it runs.
+            assert_eq!(queue.get(), Ok(0));
+            assert_eq!(queue.get_timeout(Duration::from_secs(10)), Ok(1));
+            // The second one was waiting for the room that the first has left.
+            assert_eq!(queue.get_timeout(Duration::from_secs(10)), Ok(2));
+            putters.into_iter().for_each(|putter| putter.join().unwrap());
+        });
+    });
+}
+
+#[test]
+fn what_is_put_for_a_getter_that_waits_is_counted_until_it_is_done() {
+    watched(|| {
+        runtime(1).run(|| {
+            let queue = Arc::new(Queue::bounded(1));
+            let own = Arc::clone(&queue);
+            let getter = ropewalk::spawn(move || {
+                assert_eq!(own.get(), Ok(7));
+                assert_eq!((own.len(), own.unfinished_tasks()), (0, 1));
+                own.task_done();
+                assert_eq!(own.get(), Err(GetError::Closed));
+            });
+            (0..4).for_each(|_| ropewalk::yield_now());
+            queue.put(7).unwrap();
+            queue.join();
+            (0..4).for_each(|_| ropewalk::yield_now());
+            assert_eq!(queue.close_now(), []);
+            assert_eq!(queue.put(8).unwrap_err().0, 8);
+            getter.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_value_for_a_getter_that_was_cancelled_goes_to_the_next_one() {
+    watched(|| {
+        runtime(1).run(|| {
+            let queue = Arc::new(Queue::unbounded());
+            let getter = || {
+                let queue = Arc::clone(&queue);
+                ropewalk::spawn(move || queue.get())
+            };
+            let (cancelled, patient, last) = (getter(), getter(), getter());
+            (0..4).for_each(|_| ropewalk::yield_now());
+            // Its wait is over, and it is still listed: it has not run since.
+            cancelled.cancel();
+            queue.put(7).unwrap();
+            last.cancel();
+            queue.put(8).unwrap();
+            assert!(cancelled.join().unwrap_err().is_cancelled());
+            assert_eq!(patient.join().unwrap(), Ok(7));
+            assert!(last.join().unwrap_err().is_cancelled());
+            assert_eq!((queue.len(), queue.try_get()), (1, Ok(8)));
+        });
+    });
+}

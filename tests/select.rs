@@ -348,3 +348,26 @@ fn a_forgotten_send_costs_a_bounded_channel_one_place() {
         assert_eq!((receiver.recv(), receiver.recv()), (Ok(3), Err(RecvError)));
     });
 }
+
+#[test]
+fn a_select_that_has_waited_longest_gets_the_first_message() {
+    watched(|| {
+        runtime(1).run(|| {
+            let (sender, receiver) = unbounded();
+            let (first, second) = (receiver.clone(), receiver);
+            let select = ropewalk::spawn(move || {
+                select! {
+                    recv(first) -> message => message.unwrap(),
+                    recv(never::<u32>()) -> _ => unreachable!("nothing is sent there"),
+                }
+            });
+            let plain = ropewalk::spawn(move || second.recv().unwrap());
+            // Both run, and wait.
+            (0..4).for_each(|_| ropewalk::yield_now());
+            sender.send(1).unwrap();
+            assert_eq!(select.join().unwrap(), 1);
+            sender.send(2).unwrap();
+            assert_eq!(plain.join().unwrap(), 2);
+        });
+    });
+}

@@ -38,6 +38,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// The message, if all receivers are gone.
+    #[inline]
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         self.shared.send(message, None).map_err(SendError::from)
     }
@@ -171,6 +172,8 @@ pub struct Receiver<T> {
 }
 
 impl<T> Receiver<T> {
+    /// Inlined: see `runtime::park`.
+    #[inline(always)]
     fn get(&self, deadline: Option<Instant>) -> Result<T, GetFailed> {
         match &self.source {
             Source::Channel(shared) => shared.recv(deadline),
@@ -193,6 +196,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// [`RecvError`], if there is none and all senders are gone.
+    #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
         self.get(None).map_err(|_| RecvError)
     }

@@ -22,7 +22,7 @@ pub(super) struct Shared<T> {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a channel is allocated once, and lives in one place")]
 pub(super) enum Kind<T> {
-    Buffered(Core<Fifo<T>>),
+    Buffered(Core<T, Fifo<T>>),
     Zero(Zero<T>),
 }
 
@@ -82,7 +82,7 @@ impl<T> Shared<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn recv(&self, deadline: Option<Instant>) -> Result<T, GetFailed> {
         match &self.kind {
             Kind::Buffered(core) => core.get(deadline),
@@ -132,8 +132,8 @@ impl<T> Shared<T> {
 
 /// Drops what nobody will receive. If a message panics in its destructor, the rest is leaked, as with
 /// crossbeam: there is nobody to whom a second panic could go.
-fn discard<T>(core: &Core<Fifo<T>>) {
-    struct Rest<'a, T>(&'a Core<Fifo<T>>);
+fn discard<T>(core: &Core<T, Fifo<T>>) {
+    struct Rest<'a, T>(&'a Core<T, Fifo<T>>);
     impl<T> Drop for Rest<'_, T> {
         fn drop(&mut self) {
             while let Some(message) = self.0.buffer.pop() {

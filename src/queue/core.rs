@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::buffer::{Buffer, Fifo};
 use super::gate::Gate;
+use super::takers::{Taken, Takers};
 use crate::base::backoff::Backoff;
-use crate::runtime;
+use crate::runtime::party;
 
 /// Why a value could not be put.
 pub(crate) enum PutFailed<T> {
@@ -22,24 +23,21 @@ pub(crate) enum GetFailed {
 }
 
 #[derive(Debug)]
-pub(crate) struct Core<B> {
+pub(crate) struct Core<T, B> {
     pub(crate) buffer: B,
     /// Where those wait that want a value.
-    pub(crate) getters: Gate,
+    pub(crate) getters: Takers<T>,
     /// Where those wait that want room.
     pub(crate) putters: Gate,
 }
 
-impl<B> Core<B> {
+impl<T, B: Buffer<T>> Core<T, B> {
     pub(crate) const fn new(buffer: B) -> Self {
-        Self { buffer, getters: Gate::new(), putters: Gate::new() }
+        Self { buffer, getters: Takers::new(), putters: Gate::new() }
     }
 
     /// Lets no more values in. True for the first caller.
-    pub(crate) fn close<T>(&self) -> bool
-    where
-        B: Buffer<T>,
-    {
+    pub(crate) fn close(&self) -> bool {
         let first = self.buffer.close();
         self.getters.wake_all();
         self.putters.wake_all();
@@ -47,24 +45,19 @@ impl<B> Core<B> {
     }
 
     #[inline]
-    pub(crate) fn try_put<T>(&self, value: T) -> Result<(), PutFailed<T>>
-    where
-        B: Buffer<T>,
-    {
+    pub(crate) fn try_put(&self, value: T) -> Result<(), PutFailed<T>> {
+        // Straight into the hands of one that waits; otherwise into the buffer, and then somebody may wait now.
+        let may = || self.buffer.is_empty() && !self.buffer.is_closed();
+        let Err(value) = self.getters.hand(value, may) else { return Ok(()) };
         self.buffer.push(value)?;
         self.getters.wake_one();
         Ok(())
     }
 
     #[inline]
-    pub(crate) fn try_get<T>(&self) -> Result<T, GetFailed>
-    where
-        B: Buffer<T>,
-    {
+    pub(crate) fn try_get(&self) -> Result<T, GetFailed> {
         if let Some(value) = self.buffer.pop() {
-            if self.buffer.capacity().is_some() {
-                self.putters.wake_one();
-            }
+            self.pass_room_on();
             return Ok(value);
         }
         if !self.buffer.is_closed() {
@@ -74,11 +67,16 @@ impl<B> Core<B> {
         self.buffer.pop().ok_or(GetFailed::Closed)
     }
 
+    /// A value has left, so there is room.
     #[inline]
-    pub(crate) fn put<T>(&self, value: T, deadline: Option<Instant>) -> Result<(), PutFailed<T>>
-    where
-        B: Buffer<T>,
-    {
+    fn pass_room_on(&self) {
+        if self.buffer.capacity().is_some() {
+            self.putters.wake_one();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn put(&self, value: T, deadline: Option<Instant>) -> Result<(), PutFailed<T>> {
         match self.try_put(value) {
             Err(PutFailed::Full(value)) => self.put_slow(value, deadline),
             other => other,
@@ -86,10 +84,7 @@ impl<B> Core<B> {
     }
 
     #[cold]
-    fn put_slow<T>(&self, mut value: T, deadline: Option<Instant>) -> Result<(), PutFailed<T>>
-    where
-        B: Buffer<T>,
-    {
+    fn put_slow(&self, mut value: T, deadline: Option<Instant>) -> Result<(), PutFailed<T>> {
         let mut backoff = Backoff::new();
         let mut in_time = true;
         while in_time {
@@ -109,26 +104,29 @@ impl<B> Core<B> {
     }
 
     #[inline]
-    pub(crate) fn get<T>(&self, deadline: Option<Instant>) -> Result<T, GetFailed>
-    where
-        B: Buffer<T>,
-    {
-        match self.try_get() {
-            Err(GetFailed::Empty) => self.get_slow(deadline),
-            other => other,
+    pub(crate) fn get(&self, deadline: Option<Instant>) -> Result<T, GetFailed> {
+        if let Some(value) = self.buffer.pop() {
+            self.pass_room_on();
+            return Ok(value);
         }
+        self.get_slow(deadline)
     }
 
-    #[cold]
-    fn get_slow<T>(&self, deadline: Option<Instant>) -> Result<T, GetFailed>
-    where
-        B: Buffer<T>,
-    {
+    #[inline(never)]
+    fn get_slow(&self, deadline: Option<Instant>) -> Result<T, GetFailed> {
         let mut backoff = Backoff::new();
         let mut in_time = true;
         while in_time {
             if !has_a_moment() || !backoff.snooze() {
-                in_time = self.getters.wait(deadline, || !self.buffer.is_empty() || self.buffer.is_closed());
+                let ready = || !self.buffer.is_empty() || self.buffer.is_closed();
+                match self.getters.wait(deadline, ready) {
+                    Taken::Handed(value) => {
+                        self.pass_room_on();
+                        return Ok(value);
+                    }
+                    Taken::Look => {}
+                    Taken::TimedOut => in_time = false,
+                }
             }
             match self.try_get() {
                 Err(GetFailed::Empty) => {}
@@ -139,10 +137,7 @@ impl<B> Core<B> {
     }
 
     /// Takes out all that is there.
-    pub(crate) fn drain<T>(&self) -> Vec<T>
-    where
-        B: Buffer<T>,
-    {
+    pub(crate) fn drain(&self) -> Vec<T> {
         core::iter::from_fn(|| self.buffer.pop()).collect()
     }
 }
@@ -150,10 +145,10 @@ impl<B> Core<B> {
 /// A coroutine has others to run on its worker; a thread waits a moment before it sleeps.
 #[inline]
 fn has_a_moment() -> bool {
-    !runtime::is_coroutine()
+    !party::is_coroutine()
 }
 
-impl<T> Core<Fifo<T>> {
+impl<T> Core<T, Fifo<T>> {
     /// Promises room for a value that is to come; false if there is none, or no need to ask.
     pub(crate) fn promise(&self) -> bool {
         match &self.buffer {

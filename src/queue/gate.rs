@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use crate::runtime::multi_wait::MultiWait;
 use crate::runtime::park::{Outcome, Reason, raise_cancelled};
-use crate::runtime::wait_queue::{How, WaitQueue};
+use crate::runtime::wait_queue::{How, WaitList, WaitQueue};
 
 /// On cache lines of its own: both sides look at it all the time, and it seldom changes.
 #[derive(Debug)]
@@ -32,11 +32,34 @@ impl Gate {
     ///
     /// False if the deadline came first. A cancellation point: nothing was taken when it unwinds.
     pub(crate) fn wait(&self, deadline: Option<Instant>, ready: impl FnOnce() -> bool) -> bool {
-        match self.0.wait_if(How::new(Reason::Queue, deadline), |(), _| !ready()) {
+        match self.wait_as(0, deadline, ready) {
             None | Some(Outcome::Notified) => true,
             Some(Outcome::TimedOut) => false,
             Some(Outcome::Cancelled) => raise_cancelled(),
         }
+    }
+
+    /// As [`wait`](Self::wait), known by `key` to whoever looks at the list; `None` if there was no need.
+    #[inline]
+    pub(super) fn wait_as(
+        &self,
+        key: usize,
+        deadline: Option<Instant>,
+        ready: impl FnOnce() -> bool,
+    ) -> Option<Outcome> {
+        self.0.wait_if(How { key, ..How::new(Reason::Queue, deadline) }, |(), _| !ready())
+    }
+
+    /// Tells whether nobody waits, nor is about to look whether it must.
+    #[inline]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.0.is_quiet()
+    }
+
+    /// Gives `f` those who wait, with the queue locked. Whom it claims must be woken after it has returned.
+    #[inline]
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut WaitList) -> R) -> R {
+        self.0.with(|(), list| f(list))
     }
 
     /// Wakes the one that has waited longest, if anybody waits. True if there was one.

@@ -4,13 +4,15 @@
 //! cancelled or times out takes no value with it. Errors give the value back.
 //!
 //! Reading order: `base::ring` (bounded), `base::list` (without bound), `buffer` (what the three orders have in
-//! common), `gate` (how one side waits), `core` (both sides together), `tasks` (the verbs), `iter`, `error`.
+//! common), `gate` (how one side waits), `takers` (how the other hands it a value), `core` (both sides together),
+//! `tasks` (the verbs), `iter`, `error`.
 
 pub(crate) mod buffer;
 pub(crate) mod core;
 mod error;
 pub(crate) mod gate;
 mod iter;
+mod takers;
 mod tasks;
 
 pub use error::{Closed, GetError, PutError};

@@ -26,7 +26,7 @@ macro_rules! queue {
     ($(#[$doc:meta])* $name:ident<T: $bound:ident $(+ $more:ident)?>, $buffer:ty, $make:expr) => {
         $(#[$doc])*
         pub struct $name<T> {
-            core: $crate::queue::core::Core<$buffer>,
+            core: $crate::queue::core::Core<T, $buffer>,
             tasks: $crate::sync::WaitGroup,
         }
 
@@ -112,7 +112,7 @@ macro_rules! queue {
             /// Counts the task before its value can be seen, and uncounts it if it was not put.
             fn count(
                 &self,
-                put: impl FnOnce(&$crate::queue::core::Core<$buffer>) -> Result<(), $crate::queue::core::PutFailed<T>>,
+                put: impl FnOnce(&$crate::queue::core::Core<T, $buffer>) -> Result<(), $crate::queue::core::PutFailed<T>>,
             ) -> Result<(), $crate::queue::PutError<T>> {
                 struct Uncount<'a>(Option<&'a $crate::sync::WaitGroup>);
                 impl Drop for Uncount<'_> {

@@ -73,6 +73,7 @@ thread_local! {
 }
 
 /// The task that runs on this thread now, if the caller is on one.
+#[inline]
 pub(crate) fn task() -> Option<NonNull<Task>> {
     // A party with a home is the first field of a task.
     party::is_coroutine().then(|| party::current().cast())
@@ -105,6 +106,7 @@ pub fn current() -> Handle {
 /// assert!(!ropewalk::is_coroutine());
 /// assert!(ropewalk::spawn(ropewalk::is_coroutine).join().unwrap());
 /// ```
+#[inline]
 pub fn is_coroutine() -> bool {
     party::is_coroutine()
 }
@@ -170,23 +172,35 @@ pub fn yield_now() {
     }
 }
 
-#[inline]
+/// Inlined: see [`park::park`].
+#[inline(always)]
 fn yield_task(task: &Task) {
     let worker: *const Worker = task.party.home();
     // SAFETY: the worker that runs this very coroutine.
     let worker = unsafe { &*worker };
+    if (thread::panicking() || task.is_cancelled()) && stays(worker, task) {
+        return;
+    }
+    worker.push_ready(NonNull::from(task));
+    park::suspend(task);
+}
+
+/// Whether a coroutine that unwinds keeps its worker.
+///
+/// # Panics
+/// If the coroutine is cancelled, with the payload of that.
+#[cold]
+fn stays(worker: &Worker, task: &Task) -> bool {
     if thread::panicking() {
         // As in `unwinding`: nobody else of the worker is to see this.
         thread::yield_now();
         worker.drain_inbox();
-        if !worker.tired_of_unwinding() {
-            return;
-        }
-    } else if task.is_cancelled() && !shield::covers(&task.party) {
+        return !worker.tired_of_unwinding();
+    }
+    if !shield::covers(&task.party) {
         raise_cancelled();
     }
-    worker.push_ready(NonNull::from(task));
-    park::suspend(task);
+    false
 }
 
 /// Waits for `limit`. Other coroutines of the worker run meanwhile. A cancellation point.

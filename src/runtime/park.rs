@@ -29,6 +29,7 @@ use super::worker::{self, Worker};
 use super::{cancel, remote, shield, timers, unwinding};
 pub(crate) use crate::base::ticket::Outcome;
 use crate::base::ticket::{Ticket, TicketWord};
+use crate::coroutine::stack::nest;
 use crate::coroutine::strand::Strand;
 use crate::coroutine::unwind;
 use crate::sys;
@@ -149,6 +150,7 @@ impl Waiter {
     ///
     /// # Safety
     /// * As for `claim`.
+    #[inline]
     pub(crate) unsafe fn id(self) -> u32 {
         // SAFETY: the caller knows that the party is alive.
         unsafe { self.party.as_ref() }.id()
@@ -228,7 +230,32 @@ pub(crate) fn scope_deadline() -> Option<Instant> {
 /// A coroutine gives its worker to others; a plain thread sleeps in the kernel. The earliest
 /// deadline of the [`timeout`](super::timeout) calls around counts too: it ends the wait as
 /// `Cancelled`.
+///
+/// Inlined, as all between a wait's door and the switch should be: a return through a frame that was entered
+/// before the switch is one that the processor predicts wrongly, and costs as much as the switch.
+#[inline(always)]
 pub(crate) fn park(waiter: Waiter, reason: Reason, object: usize, deadline: Option<Instant>) -> Outcome {
+    // SAFETY: the calling party is the owner, and it lives.
+    let party = unsafe { waiter.party.as_ref() };
+    // SAFETY: null, or the worker that runs this very coroutine.
+    if let Some(worker) = unsafe { party.home().as_ref() }
+        && deadline.is_none()
+        && party.scopes.earliest().is_none()
+        && !std::thread::panicking()
+        && !nest::is_shielded()
+    {
+        // SAFETY: a party with a home is the first field of a task.
+        let task = unsafe { waiter.party.cast::<Task>().as_ref() };
+        if !task.is_cancelled() {
+            return rest(worker, task, || suspend(task));
+        }
+    }
+    park_slow(waiter, reason, object, deadline)
+}
+
+/// As [`park`], for a plain thread, with a deadline, or under unusual circumstances.
+#[inline(never)]
+fn park_slow(waiter: Waiter, reason: Reason, object: usize, deadline: Option<Instant>) -> Outcome {
     // SAFETY: the calling party is the owner, and it lives.
     let party = unsafe { waiter.party.as_ref() };
     let shielded = shield::covers(party);
@@ -304,17 +331,22 @@ fn park_coroutine(worker: &Worker, task: &Task, waiter: Waiter, wait: Wait) -> O
     } else if wait.interruptible && task.is_cancelled() && word.claim(waiter.ticket, Outcome::Cancelled) {
         return Outcome::Cancelled;
     }
-    worker.counters.parks.add(1);
-    match wait.until {
+    rest(worker, task, || match wait.until {
         None => suspend(task),
         Some(until) => timers::with_deadline(worker, waiter, until, || suspend(task)),
-    }
+    })
+}
+
+#[inline(always)]
+fn rest(worker: &Worker, task: &Task, suspend: impl FnOnce()) -> Outcome {
+    worker.counters.parks.add(1);
+    suspend();
     worker.counters.unparks.add(1);
-    word.outcome().expect("a coroutine is resumed after its wait has ended")
+    task.party.word.outcome().expect("a coroutine is resumed after its wait has ended")
 }
 
 /// Gives the worker to others until the calling coroutine is resumed.
-#[inline]
+#[inline(always)]
 pub(crate) fn suspend(task: &Task) {
     let strand: *mut Strand = task.strand.get().cast();
     // SAFETY: the caller runs on this strand, or on one that it has resumed, so it is initialised.

@@ -68,6 +68,7 @@ impl WaitList {
 
     /// # Safety
     /// * The entry lives until it is out again, and is not linked.
+    #[inline]
     unsafe fn push(&mut self, entry: NonNull<Entry>, front: bool) {
         let (prev, next) = if front { (ptr::null_mut(), self.head) } else { (self.tail, ptr::null_mut()) };
         // SAFETY: the caller's duty.
@@ -78,6 +79,7 @@ impl WaitList {
     }
 
     /// Makes `next` the one after `prev`; null stands for the list's ends.
+    #[inline]
     fn join(&mut self, prev: *mut Entry, next: *mut Entry) {
         // SAFETY: null or a linked entry, which lives (I1).
         match unsafe { prev.as_mut() } {
@@ -95,6 +97,7 @@ impl WaitList {
     ///
     /// # Safety
     /// * The entry lives, and belongs to this list.
+    #[inline]
     unsafe fn remove(&mut self, entry: NonNull<Entry>) {
         // SAFETY: the caller's duty.
         let this = unsafe { &mut *entry.as_ptr() };
@@ -161,11 +164,13 @@ impl WaitList {
 }
 
 impl Entry {
+    #[inline]
     fn new(waiter: Waiter, key: usize, note: u64, multiple: bool) -> Self {
         let (prev, next) = (ptr::null_mut(), ptr::null_mut());
         Self { waiter, key, note, linked: false, multiple, won: false, prev, next }
     }
 
+    #[inline]
     pub(super) fn seen(&self) -> Seen {
         // SAFETY: whoever holds the lock finds living parties (I1).
         let party = unsafe { self.waiter.id() };
@@ -185,6 +190,7 @@ pub(crate) struct How {
 }
 
 impl How {
+    #[inline]
     pub(crate) const fn new(reason: Reason, deadline: Option<Instant>) -> Self {
         Self { reason, deadline, key: 0, note: 0, front: false }
     }
@@ -261,7 +267,8 @@ impl<S> WaitQueue<S> {
 
     /// Asks `must_wait` under the lock, and waits if it says so. `None` if it did not.
     ///
-    /// On `Cancelled` the caller cleans up and then calls `raise_cancelled`.
+    /// On `Cancelled` the caller cleans up and then calls `raise_cancelled`. Inlined: see `park`.
+    #[inline(always)]
     pub(crate) fn wait_if(
         &self,
         how: How,
@@ -285,6 +292,7 @@ impl<S> WaitQueue<S> {
         self.wait(how, must_wait, queued)
     }
 
+    #[inline(always)]
     fn wait(
         &self,
         how: How,
