@@ -52,11 +52,13 @@ struct Slot<T> {
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
-/// On cache lines of its own.
-#[repr(align(128))]
-struct Padded(AtomicU64);
+/// A word, and so much behind it that nothing is on one cache line with the next one (or on the line after, which
+/// the processor fetches as well). Distance does that; an alignment would make the allocator cut pieces to measure.
+#[repr(C)]
+struct Padded(AtomicU64, MaybeUninit<[u8; 120]>);
 
-/// The ring.
+/// The ring. In this order, so that what nobody changes is away from `tail`.
+#[repr(C)]
 pub struct Ring<T> {
     head: Padded,
     tail: Padded,
@@ -109,7 +111,7 @@ impl<T> Ring<T> {
         assert!(capacity > 0, "a ring needs at least one slot");
         let slots = slots(capacity);
         let mark = (capacity as u64 + 1).next_power_of_two();
-        let zero = || Padded(AtomicU64::new(0));
+        let zero = || Padded(AtomicU64::new(0), MaybeUninit::uninit());
         Self { head: zero(), tail: zero(), slots, mark, lap: mark * 2 }
     }
 

@@ -48,15 +48,16 @@ pub(crate) struct Store<C> {
 
 /// First in, first out: the ring if bounded, otherwise the list of blocks.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a queue is allocated once, and the ring is worth it")]
 pub(crate) enum Fifo<T> {
-    Bounded(Box<Ring<T>>),
+    Bounded(Ring<T>),
     Unbounded(Box<List<T>>),
 }
 
 impl<T> Fifo<T> {
     pub(crate) fn new(capacity: Option<usize>) -> Self {
         match capacity {
-            Some(capacity) => Self::Bounded(Box::new(Ring::new(capacity))),
+            Some(capacity) => Self::Bounded(Ring::new(capacity)),
             None => Self::Unbounded(Box::default()),
         }
     }

@@ -22,18 +22,20 @@ pub(crate) enum GetFailed {
     Closed,
 }
 
+/// In this order, so that the gates are away from each other and from the buffer.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Core<T, B> {
-    pub(crate) buffer: B,
     /// Where those wait that want a value.
     pub(crate) getters: Takers<T>,
     /// Where those wait that want room.
     pub(crate) putters: Gate,
+    pub(crate) buffer: B,
 }
 
 impl<T, B: Buffer<T>> Core<T, B> {
     pub(crate) const fn new(buffer: B) -> Self {
-        Self { buffer, getters: Takers::new(), putters: Gate::new() }
+        Self { getters: Takers::new(), putters: Gate::new(), buffer }
     }
 
     /// Lets no more values in. True for the first caller.

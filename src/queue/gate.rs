@@ -11,20 +11,27 @@
 //! Whichever comes second sees the other. So a push or pop with nobody waiting costs one load more.
 #![forbid(unsafe_code)]
 
+use core::fmt;
+use core::mem::MaybeUninit;
 use std::time::Instant;
 
 use crate::runtime::multi_wait::MultiWait;
 use crate::runtime::park::{Outcome, Reason, raise_cancelled};
 use crate::runtime::wait_queue::{How, WaitList, WaitQueue};
 
-/// On cache lines of its own: both sides look at it all the time, and it seldom changes.
-#[derive(Debug)]
-#[repr(align(128))]
-pub(crate) struct Gate(WaitQueue<()>);
+/// Away from what lies behind it: both sides look at it all the time, and it seldom changes.
+#[repr(C)]
+pub(crate) struct Gate(WaitQueue<()>, MaybeUninit<[u8; 104]>);
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Gate").field(&self.0).finish()
+    }
+}
 
 impl Gate {
     pub(crate) const fn new() -> Self {
-        Self(WaitQueue::new(()))
+        Self(WaitQueue::new(()), MaybeUninit::uninit())
     }
 
     /// Waits unless `ready` says, with the queue locked, that there is no need to. What `ready` looks at
