@@ -7,14 +7,15 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
+use super::extra::Extra;
 use super::park::{self, Outcome, Waiter};
-use super::task::{CANCELLED, KILL, STARTED, Task, TaskRef};
+use super::task::{CANCELLED, STARTED, Task, TaskRef};
 use super::worker::{self, Worker};
 
 /// Asks the task to end. From any thread.
 pub(crate) fn request(task: &TaskRef) {
     // AcqRel: pairs with `start::bind`.
-    let before = task.phase.fetch_or(CANCELLED, Ordering::AcqRel);
+    let before = task.state().fetch_or(CANCELLED, Ordering::AcqRel);
     if before & CANCELLED != 0 || before & STARTED == 0 || super::join::is_done(task) {
         return;
     }
@@ -52,11 +53,7 @@ const LAST_PATIENCE: u32 = 100_000;
 /// Counts that a cancelled coroutine is told to unwind: one that catches that, and waits again, for ever, must
 /// neither hold its worker nor keep its runtime from ending without a word.
 pub(crate) fn insist(worker: &Worker, task: &Task) {
-    // Relaxed: the coroutine alone counts, here.
-    let kills = (task.phase.load(Ordering::Relaxed) / KILL + 1).min(LAST_PATIENCE);
-    if kills < LAST_PATIENCE {
-        task.phase.fetch_add(KILL, Ordering::Relaxed);
-    }
+    let kills = Extra::count_kill(task).min(LAST_PATIENCE);
     if kills <= PATIENCE {
         return;
     }
@@ -89,7 +86,7 @@ pub(crate) fn cancel_all(worker: &Worker) -> bool {
         // SAFETY: a started task is alive until its worker retires it.
         let task = unsafe { TaskRef::retain(task) };
         // Relaxed: the coroutine reads it on this thread.
-        if task.phase.fetch_or(CANCELLED, Ordering::Relaxed) & CANCELLED == 0 {
+        if task.state().fetch_or(CANCELLED, Ordering::Relaxed) & CANCELLED == 0 {
             deliver(worker, &task);
         }
     }

@@ -12,7 +12,7 @@ use super::extra::Extra;
 use super::park::{self, Outcome, Reason, Waiter, raise_cancelled};
 use super::permit::Permit;
 use super::shield::{self, Shield};
-use super::task::Task;
+use super::task::{Task, TaskRef};
 use super::worker::Worker;
 use super::{far, party};
 use crate::coroutine::id;
@@ -27,42 +27,63 @@ use crate::coroutine::id;
 /// waker.join().unwrap();
 /// ```
 #[derive(Clone)]
-pub struct Handle {
+pub struct Handle(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    /// What is left of it once it has ended is kept by the handle.
+    Coroutine(TaskRef),
+    Thread(Arc<Thread>),
+}
+
+struct Thread {
     id: u64,
-    name: Option<Arc<str>>,
-    permit: Arc<Permit>,
+    name: Option<String>,
+    permit: Permit,
 }
 
 impl Handle {
-    pub(crate) fn of(task: &Task) -> Self {
-        let permit = Extra::permit(task);
-        Self { id: task.id, name: Extra::of(task).and_then(|extra| extra.name.clone()), permit }
+    pub(crate) fn of(task: &TaskRef) -> Self {
+        Self(Kind::Coroutine(task.clone()))
     }
 
     fn of_thread() -> Self {
-        let name = thread::current().name().map(Arc::from);
-        Self { id: thread_number(), name, permit: Arc::default() }
+        let name = thread::current().name().map(str::to_owned);
+        Self(Kind::Thread(Arc::new(Thread { id: thread_number(), name, permit: Permit::default() })))
     }
 
     /// The number; coroutines and threads share one sequence, and no number is used twice.
     pub fn id(&self) -> u64 {
-        self.id
+        match &self.0 {
+            Kind::Coroutine(task) => task.id,
+            Kind::Thread(thread) => thread.id,
+        }
     }
 
     /// The name, if there is one.
     pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        match &self.0 {
+            Kind::Coroutine(task) => task.name(),
+            Kind::Thread(thread) => thread.name.as_deref(),
+        }
     }
 
     /// Gives the token that [`park`] waits for. Never blocks; a second token is not kept.
     pub fn unpark(&self) {
-        self.permit.give();
+        self.permit().give();
+    }
+
+    fn permit(&self) -> &Permit {
+        match &self.0 {
+            Kind::Coroutine(task) => Extra::permit(task),
+            Kind::Thread(thread) => &thread.permit,
+        }
     }
 }
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Handle").field("id", &self.id()).field("name", &self.name()).finish_non_exhaustive()
     }
 }
 
@@ -91,7 +112,7 @@ pub(crate) fn task() -> Option<NonNull<Task>> {
 pub fn current() -> Handle {
     match task() {
         // SAFETY: the task that runs is alive.
-        Some(task) => Handle::of(unsafe { task.as_ref() }),
+        Some(task) => Handle(Kind::Coroutine(unsafe { TaskRef::retain(task) })),
         // A thread whose locals are gone gets a handle for the moment.
         None => OWN
             .try_with(|own| own.borrow_mut().get_or_insert_with(Handle::of_thread).clone())
@@ -123,7 +144,7 @@ pub fn is_coroutine() -> bool {
 /// assert_eq!(parked.join().unwrap(), "woken");
 /// ```
 pub fn park() {
-    current().permit.take(Reason::Park, None);
+    take_permit(None);
 }
 
 /// As [`park`], but waits no longer than `limit`. False if no token came.
@@ -142,7 +163,15 @@ pub fn park_timeout(limit: Duration) -> bool {
 
 /// As [`park`], but waits no longer than until `deadline`. False if no token came.
 pub fn park_deadline(deadline: Instant) -> bool {
-    current().permit.take(Reason::Park, Some(deadline))
+    take_permit(Some(deadline))
+}
+
+fn take_permit(deadline: Option<Instant>) -> bool {
+    match task() {
+        // SAFETY: the task that runs is alive.
+        Some(task) => Extra::permit(unsafe { task.as_ref() }).take(Reason::Park, deadline),
+        None => current().permit().take(Reason::Park, deadline),
+    }
 }
 
 /// Lets the other ready coroutines of the worker run first; on a plain thread, yields to the kernel.

@@ -3,10 +3,10 @@
 use core::any::Any;
 use core::cell::UnsafeCell;
 use core::ptr;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::permit::Permit;
 use super::task::Task;
@@ -20,7 +20,10 @@ pub(crate) struct Extra {
     pub(crate) name: Option<Arc<str>>,
     /// Bytes asked for; zero for the runtime's default.
     pub(crate) stack_size: usize,
-    permit: OnceLock<Arc<Permit>>,
+    /// Behind `park` and `unpark`.
+    permit: Permit,
+    /// How often the coroutine was told to unwind, because it is cancelled. It alone counts.
+    kills: AtomicU32,
     /// Owner: touched on the coroutine only.
     locals: UnsafeCell<Option<Box<Locals>>>,
 }
@@ -53,8 +56,17 @@ impl Extra {
     }
 
     /// The permit behind `park` and `unpark`.
-    pub(crate) fn permit(task: &Task) -> Arc<Permit> {
-        Self::get_or_make(task).permit.get_or_init(Arc::default).clone()
+    pub(crate) fn permit(task: &Task) -> &Permit {
+        &Self::get_or_make(task).permit
+    }
+
+    /// Counts that the coroutine is told to unwind; gives the number so far, as far as a `u32` goes.
+    pub(crate) fn count_kill(task: &Task) -> u32 {
+        let kills = &Self::get_or_make(task).kills;
+        // Relaxed: the coroutine alone counts.
+        let count = kills.load(Ordering::Relaxed).saturating_add(1);
+        kills.store(count, Ordering::Relaxed);
+        count
     }
 
     /// Gives `f` the coroutine's locals.

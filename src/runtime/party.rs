@@ -40,7 +40,9 @@ pub(crate) struct Party {
     pub(crate) place: Cell<u32>,
     /// At least as many mutexes as have its id as their owner's. A guard that another party drops (carried
     /// there by a hand-resumed coroutine) stays counted.
-    holds: Cell<usize>,
+    holds: Cell<u32>,
+    /// Of a coroutine: references and flags, see `task`. Here because there is room for it.
+    pub(super) state: AtomicU32,
     /// The deadlines of the `timeout` calls this party is in.
     pub(crate) scopes: Scopes,
 }
@@ -54,8 +56,15 @@ impl Party {
             shields: Cell::new(0),
             place: Cell::new(0),
             holds: Cell::new(0),
+            state: AtomicU32::new(0),
             scopes: Scopes::new(),
         }
+    }
+
+    /// The party of a coroutine that has not started.
+    #[inline]
+    pub(super) fn of_task(state: u32) -> Self {
+        Self { state: AtomicU32::new(state), ..Self::new(0) }
     }
 
     /// The worker a started coroutine is bound to; null for a thread, and before the start.
@@ -75,13 +84,14 @@ impl Party {
     /// Counts a mutex that it has taken.
     #[inline]
     pub(crate) fn holds_one_more(&self) {
-        self.holds.set(self.holds.get().wrapping_add(1));
+        self.holds.set(self.holds.get().saturating_add(1));
     }
 
-    /// Uncounts a mutex that it has given back.
+    /// Uncounts a mutex that it has given back. What was too many to count stays so.
     #[inline]
     pub(crate) fn holds_one_less(&self) {
-        self.holds.set(self.holds.get().saturating_sub(1));
+        let holds = self.holds.get();
+        self.holds.set(if holds == u32::MAX { holds } else { holds.saturating_sub(1) });
     }
 
     /// Tells whether nobody waits for a mutex because of it.

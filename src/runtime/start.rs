@@ -43,7 +43,7 @@ pub(crate) fn bind(worker: &Worker, task: NonNull<Task>) -> bool {
     // AcqRel: pairs with `cancel::request`: either it finds STARTED and sends a message to `home`,
     // or the task finds CANCELLED when it runs.
     let ending = if worker.core().is_ending() { CANCELLED } else { 0 };
-    header.phase.fetch_or(STARTED | ending, Ordering::AcqRel);
+    header.state().fetch_or(STARTED | ending, Ordering::AcqRel);
     true
 }
 

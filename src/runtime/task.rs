@@ -2,24 +2,26 @@
 //!
 //! ```text
 //! ┌ Task (header) ───────────────────────────────┬ TaskCell<F, T, H> ───────────────┐
-//! │ party │ phase │ refs │ join │ vtable │ strand │ stage: closure, then the result │ hook │
+//! │ party (state) │ join │ vtable │ strand │ …    │ stage: closure, then the result │ hook │
 //! └──────────────────────────────────────────────┴──────────────────────────────────┘
 //! ```
 //!
-//! `phase` bits, set once and never cleared, below a count (`KILL`) that the owner keeps:
+//! `state` counts references from `REFERENCE` on. The bits below are set once and never cleared:
 //!
 //! | bit | set by | when |
 //! |---|---|---|
 //! | `STARTED` | the worker that takes it | it is bound to a stack and to that worker |
-//! | `CANCELLED` | anybody | somebody has asked it to end |
-//! | `ABANDONED` | anybody | as `CANCELLED`, because its runtime ends |
+//! | `CANCELLED` | anybody | somebody has asked it to end, or its runtime ends |
+//!
+//! The cell of a small closure with a small result is 120 bytes, the most that the C library's allocator gives out and
+//! takes back without looking at what lies beside it.
 //!
 //! Invariants:
 //! * I1: before `STARTED` exactly one queue, or one thread in between, holds the task; after it only
 //!   its worker touches `strand` and the fields marked "owner".
 //! * I2: `stage` is touched by the coroutine alone until `join` says `DONE`, and from then on by
 //!   whoever the join word names (see `join`).
-//! * I3: `refs` counts the handle and the scheduler; the memory is freed by whoever drops the last.
+//! * I3: references are the handles' and the scheduler's; the memory is freed by whoever drops the last.
 
 use core::any::Any;
 use core::cell::{Cell, UnsafeCell};
@@ -36,8 +38,10 @@ use crate::coroutine::unwind::{self, Ended};
 
 pub(crate) const STARTED: u32 = 1;
 pub(crate) const CANCELLED: u32 = 2;
-/// The bits from here on count how often the coroutine was told to unwind, because it is cancelled.
-pub(crate) const KILL: u32 = 1 << 8;
+/// One reference.
+const REFERENCE: u32 = 4;
+/// More than anybody has: a program that clones handles and forgets them for ever ends here, before they overflow.
+const TOO_MANY: u32 = u32::MAX / 2;
 
 /// The header of every task, whatever it runs.
 #[repr(C)]
@@ -45,8 +49,6 @@ pub(crate) const KILL: u32 = 1 << 8;
 pub(crate) struct Task {
     /// First, so that a pointer to the party is a pointer to the task.
     pub(crate) party: Party,
-    pub(crate) phase: AtomicU32,
-    refs: AtomicU32,
     /// See `join`.
     pub(crate) join: AtomicPtr<()>,
     vtable: &'static VTable,
@@ -120,9 +122,7 @@ impl TaskRef {
     {
         let cell = Box::new(TaskCell::<F, T, H> {
             task: Task {
-                party: Party::new(0),
-                phase: AtomicU32::new(0),
-                refs: AtomicU32::new(2),
+                party: Party::of_task(2 * REFERENCE),
                 join: AtomicPtr::new(join::EMPTY),
                 vtable: &VTable {
                     run: run::<F, T, H>,
@@ -158,7 +158,10 @@ impl TaskRef {
     pub(crate) unsafe fn retain(task: NonNull<Task>) -> Self {
         // SAFETY: the caller knows that it is alive.
         // Relaxed: the caller's own reference keeps it alive; nothing rides on the count.
-        unsafe { task.as_ref() }.refs.fetch_add(1, Ordering::Relaxed);
+        let before = unsafe { task.as_ref() }.state().fetch_add(REFERENCE, Ordering::Relaxed);
+        if before > TOO_MANY {
+            too_many_references();
+        }
         Self(task)
     }
 
@@ -215,9 +218,9 @@ impl Drop for TaskRef {
     fn drop(&mut self) {
         // A count of one is ours alone, and nobody can raise it.
         // Acquire pairs with the Release of whoever has dropped the one before.
-        if self.refs.load(Ordering::Acquire) != 1 {
+        if self.state().load(Ordering::Acquire) / REFERENCE != 1 {
             // Release: what this reference did comes before the memory is freed.
-            if self.refs.fetch_sub(1, Ordering::Release) != 1 {
+            if self.state().fetch_sub(REFERENCE, Ordering::Release) / REFERENCE != 1 {
                 return;
             }
             fence(Ordering::Acquire);
@@ -227,12 +230,24 @@ impl Drop for TaskRef {
     }
 }
 
+#[cold]
+fn too_many_references() -> ! {
+    eprintln!("a coroutine has half a billion handles; they cannot be counted any further");
+    std::process::abort();
+}
+
 impl Task {
+    /// References and flags.
+    #[inline]
+    pub(crate) fn state(&self) -> &AtomicU32 {
+        &self.party.state
+    }
+
     /// Tells whether a cancellation has been asked for.
     #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
         // Relaxed: the owner reads it again at each wait; nothing rides on it.
-        self.phase.load(Ordering::Relaxed) & CANCELLED != 0
+        self.state().load(Ordering::Relaxed) & CANCELLED != 0
     }
 
     /// The coroutine's name, if it has one.
@@ -357,4 +372,14 @@ unsafe fn free<F, T, H>(task: NonNull<Task>) {
     // SAFETY: `new` boxed it as this cell type, and nobody refers to it any more.
     let cell = unsafe { Box::from_raw(task.cast::<TaskCell<F, T, H>>().as_ptr()) };
     Extra::free(&cell.task);
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_cell_is_of_a_size_that_the_allocator_is_quick_with() {
+        assert!(size_of::<TaskCell<u64, u64, ()>>() <= 120, "{}", size_of::<TaskCell<u64, u64, ()>>());
+    }
 }
