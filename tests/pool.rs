@@ -221,6 +221,75 @@ fn callbacks_are_called_before_join_returns() {
     });
 }
 
+#[test]
+fn a_result_is_told_at_once_although_its_worker_goes_on_with_a_long_task() {
+    watched(|| {
+        let pool = Pool::new(1).unwrap();
+        let (sender, told) = ropewalk::channel::bounded(1);
+        pool.apply_callback(|n: u32| n, 7, move |result| sender.send(result.unwrap()).unwrap()).unwrap();
+        let long = pool.apply_async(nap, 3_600_000).unwrap();
+        assert_eq!(told.recv(), Ok(7));
+        assert!(!long.is_ready());
+        // The same for one who waits only when the long task has begun already.
+        let pool = Pool::new(1).unwrap();
+        let quick = pool.apply_async(|n: u32| n, 8).unwrap();
+        let _long = pool.apply_async(nap, 3_600_000).unwrap();
+        while pool.workers().first().is_none_or(|worker| worker.task != Some(2)) {
+            std::thread::yield_now();
+        }
+        assert_eq!(quick.get().unwrap(), 8);
+    });
+}
+
+#[test]
+fn tasks_that_nobody_waits_for_are_done_and_an_initialiser_may_have_handles() {
+    watched(|| {
+        const TASKS: usize = 3_000;
+        let done = ropewalk::shm::Array::<u8>::new(TASKS).unwrap();
+        let pool =
+            Pool::builder(2).initializer(|done| DONE.set(done).unwrap(), done.clone()).build().unwrap();
+        let mark = |n: usize| DONE.get().unwrap().store(n, 1);
+        let _tasks: Vec<_> = (0..TASKS).map(|n| pool.apply_async(mark, n).unwrap()).collect();
+        while (0..TASKS).any(|n| done.load(n) == 0) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+}
+
+static DONE: std::sync::OnceLock<ropewalk::shm::Array<u8>> = std::sync::OnceLock::new();
+
+/// How often the first threads of processes have gone to sleep.
+fn sleeps(pids: &[u32]) -> Vec<String> {
+    let status = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = |text: String| text.lines().find(|line| line.starts_with("voluntary")).unwrap().to_owned();
+    pids.iter().map(status).map(line).collect()
+}
+
+#[test]
+fn workers_without_tasks_sleep() {
+    watched(|| {
+        let pool = Pool::new(2).unwrap();
+        pool.map(|n: u32| n, 0..100).unwrap();
+        let workers = || pool.workers().iter().map(|worker| worker.pid).collect::<Vec<_>>();
+        while workers().len() < 2 {
+            std::thread::yield_now();
+        }
+        let pids = workers();
+        // They come to rest after a while. Did they look again from time to time, this would not end.
+        loop {
+            let before = sleeps(&pids);
+            std::thread::sleep(Duration::from_millis(300));
+            let ticks = |pid: &u32| {
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+                stat.rsplit(')').next().unwrap().trim_start().starts_with('S')
+            };
+            if before == sleeps(&pids) && pids.iter().all(ticks) {
+                break;
+            }
+        }
+    });
+}
+
 /// Kills workers at random while tasks run; in a process of its own, which must have no child left then.
 fn storm(seed: u64) {
     let mut random = Random::from(seed);

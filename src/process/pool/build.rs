@@ -78,7 +78,7 @@ impl PoolBuilder {
         R: Serialize,
     {
         match Call::new(f).and_then(|call| Ok((call, codec::encode(&arguments, Vec::new())?))) {
-            Ok((call, (bytes, _))) => self.config.initializer = Some((call, bytes)),
+            Ok((call, message)) => self.config.initializer = Some((call, message)),
             Err(error) => self.wrong = Some(error),
         }
         self

@@ -1,8 +1,8 @@
 //! What a pool knows: its tasks, its workers, and how results come in.
 //!
 //! ```text
-//! submit ─▶ tasks, waiting ─▶ board (ring) ─▶ worker ─▶ its channel ─┬▶ inner epoll ─▶ whoever waits for a result
-//!                                                                     └▶ (nobody does) outer epoll ─▶ manager
+//! submit ─▶ tasks, waiting ─▶ board (ring) ─▶ worker ─▶ its outbox (or channel), bell ─┬▶ inner epoll ─▶ whoever waits
+//!                                                            (nobody waits) outer epoll ─┴▶ manager
 //! ```
 //!
 //! See `results` for who reads them. The manager's thread does all the rest: deaths, starts, timeouts,
@@ -14,6 +14,7 @@
 //!   died is read before its task is given up.
 #![forbid(unsafe_code)]
 
+use core::hash::{BuildHasher, Hasher};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
@@ -21,6 +22,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
+use super::outbox::Outboxes;
 use super::ring::{ASKED, Board, Body, INLINE};
 use super::task::{Finished, Slot, SubmitError, TaskError};
 use crate::io::pollable::Pollable;
@@ -33,12 +35,15 @@ use crate::sync::{Event, Mutex, MutexGuard, Semaphore};
 use crate::sys::epoll;
 use crate::thread::WhenFull;
 
+/// A submitter whose task has to wait looks for results each time that as many more wait.
+const HELP: usize = 32;
+
 /// What a pool is built from.
 pub(super) struct Config {
     pub(super) name: Arc<str>,
     pub(super) workers: usize,
     pub(super) method: StartMethod,
-    pub(super) initializer: Option<(Call, Vec<u8>)>,
+    pub(super) initializer: Option<(Call, Message)>,
     pub(super) most_tasks: Option<u64>,
     pub(super) bound: Option<usize>,
     pub(super) when_full: WhenFull,
@@ -72,9 +77,36 @@ pub(super) struct Worker {
     pub(super) overdue: Option<u64>,
 }
 
+/// Numbers that follow each other need no hash but to be spread.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Spread(u64);
+
+impl BuildHasher for Spread {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        Self(0)
+    }
+}
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The golden ratio of 2^64: upper and lower bits differ for numbers nearby.
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(self.0 ^ u64::from(*byte)));
+    }
+}
+
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) tasks: HashMap<u64, Task>,
+    pub(super) tasks: HashMap<u64, Task, Spread>,
     /// Tasks that are not on the board yet.
     waiting: VecDeque<u64>,
     /// Where the next task goes on the board.
@@ -99,11 +131,13 @@ pub(super) struct Core {
     pub(super) owner: u32,
     pub(super) config: Config,
     pub(super) board: Board,
+    pub(super) outboxes: Outboxes,
     state: Mutex<State>,
     pub(super) pump: Mutex<()>,
     room: Option<Semaphore>,
-    /// Results: the workers' channels, and the nudge.
+    /// Results: the workers' channels, their bell, and the nudge.
     pub(super) inner: Pollable,
+    pub(super) results: OwnedFd,
     pub(super) nudge: OwnedFd,
     /// For the manager: the bell, `inner`, the workers' ends.
     pub(super) outer: OwnedFd,
@@ -119,11 +153,13 @@ pub(super) const KEY_INNER: u64 = 1;
 /// Keys of the workers' ends begin here.
 pub(super) const KEY_WORKERS: u64 = 2;
 pub(super) const KEY_NUDGE: u64 = u64::MAX;
+pub(super) const KEY_RESULTS: u64 = u64::MAX - 1;
 
 impl Core {
     pub(super) fn new(config: Config) -> io::Result<Arc<Self>> {
         let (inner, outer) = (epoll::create()?, epoll::create()?);
-        let (nudge, bell) = (epoll::eventfd()?, epoll::eventfd()?);
+        let (nudge, results, bell) = (epoll::eventfd()?, epoll::eventfd()?, epoll::eventfd()?);
+        epoll::add_level(&inner, results.as_raw_fd(), libc::EPOLLIN, KEY_RESULTS)?;
         epoll::add_level(&inner, nudge.as_raw_fd(), libc::EPOLLIN, KEY_NUDGE)?;
         epoll::add_level(&outer, bell.as_raw_fd(), libc::EPOLLIN, KEY_BELL)?;
         epoll::add_level(&outer, inner.as_raw_fd(), libc::EPOLLIN, KEY_INNER)?;
@@ -132,10 +168,12 @@ impl Core {
         Ok(Arc::new(Self {
             owner: std::process::id(),
             board: Board::new(config.workers)?,
+            outboxes: Outboxes::new(config.workers)?,
             state: Mutex::new(state),
             pump: Mutex::new(()),
             room: config.bound.map(|bound| Semaphore::new(bound + config.workers)),
             inner: inner.into(),
+            results,
             nudge,
             outer,
             bell,
@@ -180,15 +218,28 @@ impl Core {
         }
         state.latest_id += 1;
         let id = state.latest_id;
+        if self.is_prompt(&end) {
+            self.outboxes.want();
+        }
         state.tasks.insert(id, Task { call, arguments, fds, end, retries: self.config.retries });
         state.waiting.push_back(id);
         self.fill(&mut state);
+        let behind = state.waiting.len();
         drop(state);
+        // The board is full: what is done makes room.
+        if behind % HELP == 1 {
+            self.help();
+        }
         // SeqCst: the manager resets it before it looks whether there are tasks.
         if self.config.limit.is_some() && !self.watched.swap(true, Ordering::SeqCst) {
             epoll::signal(&self.bell);
         }
         Ok(())
+    }
+
+    /// Tells whether somebody is to know at once of the end of a task, without having to ask.
+    fn is_prompt(&self, end: &End) -> bool {
+        self.room.is_some() || !matches!(end, End::Slot(_))
     }
 
     fn leave_room(&self) {
@@ -212,13 +263,16 @@ impl Core {
             let Some(next) = self.board.put(state.position, &body) else { return };
             state.position = next;
             state.waiting.pop_front();
-            self.board.wake_one();
+            self.board.wake_one(state.position);
         }
     }
 
     /// Takes a task out, and leaves its place to another.
     pub(super) fn retire(&self, state: &mut State, id: u64) -> Option<End> {
         let task = state.tasks.remove(&id)?;
+        if self.is_prompt(&task.end) {
+            self.outboxes.unwant();
+        }
         self.leave_room();
         Some(task.end)
     }

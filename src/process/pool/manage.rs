@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::{Core, End, KEY_BELL, KEY_WORKERS, State, Worker};
-use super::ring;
+use super::{post, ring};
 use super::task::{Finished, TaskError};
 use super::worker::{Setup, work};
 use crate::process::call::Call;
@@ -57,7 +57,8 @@ impl Manager {
             if self.has_ended() {
                 break;
             }
-            let pause = self.until_next();
+            let may_sleep = self.core.may_sleep();
+            let pause = if may_sleep { self.until_next() } else { Some(Duration::ZERO) };
             let events = match epoll::wait(&self.core.outer, &mut buffer, pause) {
                 Ok(events) => events,
                 Err(error) => {
@@ -70,10 +71,11 @@ impl Manager {
                 match key.checked_sub(KEY_WORKERS) {
                     Some(worker) => self.bury(worker as usize),
                     None if key == KEY_BELL => epoll::take_signal(&self.core.bell),
-                    None => {
-                        self.core.read_results();
-                    }
+                    None => self.core.read_all(),
                 }
+            }
+            if !may_sleep {
+                self.core.read_all();
             }
             self.kill_overdue();
         }
@@ -106,9 +108,9 @@ impl Manager {
             return None;
         }
         self.core.watched.store(true, Ordering::SeqCst);
-        let now = ring::now();
+        let now = post::now();
         let left = (0..self.core.config.workers).filter_map(|worker| {
-            let (_, began) = self.core.board.running(worker)?;
+            let (_, began) = self.core.board.post(worker).running()?;
             Some(limit.saturating_sub(Duration::from_nanos(now.saturating_sub(began))))
         });
         // Not zero: one that was killed for it is not gone yet.
@@ -119,12 +121,12 @@ impl Manager {
         let Some(limit) = self.core.config.limit else { return };
         self.kill_stopped(limit);
         for worker in 0..self.core.config.workers {
-            let Some((id, began)) = self.core.board.running(worker) else { continue };
-            if Duration::from_nanos(ring::now().saturating_sub(began)) < limit {
+            let Some((id, began)) = self.core.board.post(worker).running() else { continue };
+            if Duration::from_nanos(post::now().saturating_sub(began)) < limit {
                 continue;
             }
             // It may have gone on to another task since; one that is condemned does not.
-            if self.core.board.condemn(worker, id)
+            if self.core.board.post(worker).condemn(id)
                 && let Some(it) = &mut self.core.state().workers[worker]
             {
                 it.overdue = Some(id);
@@ -189,13 +191,21 @@ impl Manager {
     fn start_worker(&self, worker: usize) -> Result<(), SpawnError> {
         let config = &self.core.config;
         let (channel, theirs) = Channel::pair().map_err(SpawnError::kernel("a socket"))?;
-        let board = self.core.board.file().try_clone_to_owned().map_err(SpawnError::kernel("the memory"))?;
+        let files = [self.core.board.file(), self.core.outboxes.file(), self.core.results.as_fd()];
+        let copies = files.map(|file| file.try_clone_to_owned().map(Fd::from));
+        let [board, outboxes, bell] = copies.map(|copy| copy.map_err(SpawnError::kernel("a descriptor")));
+        let initializer = config.initializer.as_ref().map(|(call, (bytes, fds))| {
+            let copies = fds.iter().map(|fd| fd.try_clone().map(Fd::from));
+            copies.collect::<std::io::Result<Vec<_>>>().map(|fds| (*call, bytes.clone(), fds))
+        });
         let setup = Setup {
             channel: Fd::from(theirs),
-            board: Fd::from(board),
+            board: board?,
+            outboxes: outboxes?,
+            bell: bell?,
             worker,
             workers: config.workers,
-            initializer: config.initializer.clone(),
+            initializer: initializer.transpose().map_err(SpawnError::kernel("a descriptor"))?,
             most_tasks: config.most_tasks,
         };
         let call = postcard::to_stdvec(&Call::new(work)?).unwrap_or_default();
@@ -236,8 +246,9 @@ impl Manager {
         let core = Arc::clone(&self.core);
         let mut ends = Vec::new();
         let pump = core.pump.lock();
-        // All that it has sent, however much: each call takes some.
-        while core.read_worker(worker, &mut ends) > 0 {}
+        // All that it has sent, however much: each call takes some. Of the others as well: it may have been
+        // about to ring for them.
+        while core.read_worker(worker, &mut ends) + core.read_boxes(&mut ends) > 0 {}
         let held = core.board.bury(worker);
         let mut state = core.state();
         let Some(dead) = state.workers[worker].take() else { return };
@@ -258,6 +269,7 @@ impl Manager {
         }
         core.finish_and_nudge(ends);
         drop(pump);
+        core.hand_over();
     }
 
     /// What becomes of the task that a dead worker had.

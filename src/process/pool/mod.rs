@@ -3,8 +3,8 @@
 //! Promises: whatever a worker was doing when it died, only the task in its hands is lost, its waiter is
 //! told, and the pool stays at its size.
 //!
-//! Reading order: `ring` (the tasks in shared memory, and who has which), `worker` (the child), `core` (the
-//! parent: tasks) and `results`, `manage` (deaths, starts, timeouts), `task` (a result), `build`, `verbs`, `lazy`,
+//! Reading order: `ring` (the tasks in shared memory) and `post` (who has which, and who sleeps), `outbox` (their
+//! results), `worker` (the child), `core` (the parent: tasks) and `results`, `manage` (deaths, starts, timeouts), `task` (a result), `build`, `verbs`, `lazy`,
 //! `generic`.
 
 mod build;
@@ -12,6 +12,8 @@ mod core;
 mod generic;
 mod lazy;
 mod manage;
+mod outbox;
+mod post;
 mod results;
 mod ring;
 mod task;

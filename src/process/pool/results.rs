@@ -2,10 +2,14 @@
 //!
 //! Results are read by whoever waits for one: a wake from the worker straight to it. That party is the
 //! leader, one at a time; meanwhile the outer epoll is deaf to results, and hears them again when the
-//! leader leaves. The manager's thread reads them when nobody leads.
+//! leader leaves. The manager's thread reads them when nobody leads; so does a submitter who finds the board
+//! full.
 //!
-//! Invariant, besides those of `core`:
+//! Invariants, besides those of `core`:
 //! * I3: an end that was not brought about by the leader nudges it, so it looks whether it was its own.
+//! * I4: while `asleep` of the outboxes is not set, some party of this process is awake and sets it before it
+//!   sleeps or leaves, and looks at the boxes after that; or the bell has been rung; or the worker that was to
+//!   ring is dead, and its burial does it.
 #![forbid(unsafe_code)]
 
 use core::mem::MaybeUninit;
@@ -16,12 +20,14 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::core::{Core, End, KEY_INNER, KEY_NUDGE};
+use super::core::{Core, End, KEY_INNER, KEY_NUDGE, KEY_RESULTS};
 use super::task::{Finished, RanOn, TaskError};
 use super::worker;
+use crate::base::backoff::Backoff;
 use crate::io::pollable::Direction;
 use crate::process::call;
 use crate::process::channel::Lost;
+use crate::runtime;
 use crate::runtime::shield::Shield;
 use crate::sync::Event;
 use crate::sys::epoll;
@@ -30,25 +36,78 @@ use crate::sys::epoll;
 const BATCH: usize = 64;
 
 impl Core {
-    /// Receives what the workers have sent, and ends those tasks. False if there was nothing.
-    pub(super) fn read_results(&self) -> bool {
-        let pump = self.pump.lock();
+    /// Receives what has come on the workers' channels, and what lies in their boxes. Called with `pump` held.
+    fn read(&self, ends: &mut Vec<(End, Finished)>) -> bool {
         let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 16];
-        let Ok(events) = epoll::wait(&self.inner.as_fd(), &mut buffer, Some(Duration::ZERO)) else {
-            return false;
-        };
-        let keys: Vec<u64> = events.iter().map(|event| event.u64).collect();
-        let mut ends = Vec::new();
-        for key in &keys {
-            if *key == KEY_NUDGE {
-                epoll::take_signal(&self.nudge);
-            } else {
-                self.read_worker(*key as usize, &mut ends);
+        let events = epoll::wait(&self.inner.as_fd(), &mut buffer, Some(Duration::ZERO)).unwrap_or(&[]);
+        for event in events {
+            match event.u64 {
+                KEY_NUDGE => epoll::take_signal(&self.nudge),
+                KEY_RESULTS => epoll::take_signal(&self.results),
+                worker => drop(self.read_worker(worker as usize, ends)),
             }
         }
-        self.finish(ends);
+        // After the bell was taken: what it was rung for is seen.
+        self.read_boxes(ends) > 0 || !events.is_empty()
+    }
+
+    /// Receives all there is, by another than the leader.
+    pub(super) fn read_all(&self) {
+        let pump = self.pump.lock();
+        let mut ends = Vec::new();
+        self.read(&mut ends);
+        self.finish_and_nudge(ends);
         drop(pump);
-        !keys.is_empty()
+    }
+
+    /// Empties the boxes, unless somebody is about it.
+    pub(super) fn help(&self) {
+        let Some(pump) = self.pump.try_lock() else { return };
+        let mut ends = Vec::new();
+        self.read_boxes(&mut ends);
+        self.finish_and_nudge(ends);
+        drop(pump);
+    }
+
+    /// Empties the boxes, and tells how many results there were. Called with `pump` held.
+    pub(super) fn read_boxes(&self, ends: &mut Vec<(End, Finished)>) -> usize {
+        let mut replies = Vec::new();
+        for worker in 0..self.config.workers {
+            self.outboxes.take(worker, |id, reply| replies.push((worker, id, reply)));
+        }
+        let count = replies.len();
+        if count > 0 {
+            let mut state = self.state();
+            for (worker, id, reply) in replies {
+                let pid = state.workers[worker].as_ref().map(|it| it.child.pid);
+                let ran_on = pid.map(|pid| RanOn { worker, pid });
+                if let Some(end) = self.retire(&mut state, id) {
+                    ends.push((end, Finished { result: Ok((reply, Vec::new())), ran_on }));
+                }
+            }
+            self.fill(&mut state);
+            self.end_if_done(&state);
+        }
+        count
+    }
+
+    /// Lets the bell ring from now on, for whoever sleeps, and rings it for what has come before (I4).
+    pub(super) fn hand_over(&self) {
+        self.outboxes.arm();
+        if self.outboxes.any() {
+            epoll::signal(&self.results);
+        }
+    }
+
+    /// Tells whether the manager may sleep.
+    pub(super) fn may_sleep(&self) -> bool {
+        // SeqCst: as in `finish_and_nudge`. A leader hands over when it leaves.
+        if self.led.load(Ordering::SeqCst) {
+            return true;
+        }
+        self.board.wake_behind();
+        self.outboxes.arm();
+        !self.outboxes.any()
     }
 
     /// Receives what one worker has sent, and tells how many messages. Called with `pump` held.
@@ -156,18 +215,15 @@ impl Core {
         if done.is_set() {
             return true;
         }
+        let _wanted = Wanted::new(self);
         // SeqCst: as in `finish_and_nudge`.
         if !self.led.swap(true, Ordering::SeqCst) {
             fence(Ordering::SeqCst);
-            let lead = Lead::new(self);
-            let waited = self.inner.run(Direction::Read, deadline, |_| {
-                let _shield = Shield::new();
-                while !done.is_set() && self.read_results() {}
-                if done.is_set() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
-            });
+            let mut lead = Lead::new(self);
+            let waited = lead.wait(done, deadline);
             drop(lead);
             match waited {
-                Ok(ended) => return ended.is_some(),
+                Ok(()) => return done.is_set(),
                 Err(error) => log::error!("pool '{}' cannot wait for results: {error}", self.config.name),
             }
         }
@@ -192,20 +248,93 @@ fn describe_failure(reply: &[u8]) -> String {
     }
 }
 
+/// Has workers ring for each result, until dropped.
+struct Wanted<'a>(&'a Core);
+
+impl<'a> Wanted<'a> {
+    fn new(core: &'a Core) -> Self {
+        core.outboxes.want();
+        Self(core)
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.outboxes.unwant();
+    }
+}
+
 /// Leads until dropped: results come to this party and not to the manager.
-struct Lead<'a>(&'a Core);
+struct Lead<'a> {
+    core: &'a Core,
+    /// The outer epoll is deaf to results.
+    deaf: bool,
+}
+
+/// Looks at the boxes until the channels are looked at as well, however many results lie in the boxes.
+const LOOKS: u32 = 16;
 
 impl<'a> Lead<'a> {
     fn new(core: &'a Core) -> Self {
-        epoll::modify(&core.outer, core.inner.as_fd().as_raw_fd(), 0, KEY_INNER);
-        Self(core)
+        Self { core, deaf: false }
+    }
+
+    /// Reads results until one is there, or the deadline has come.
+    fn wait(&mut self, done: &Event, deadline: Option<Instant>) -> io::Result<()> {
+        let core = self.core;
+        let mut backoff = Backoff::new();
+        core.outboxes.disarm();
+        for look in 1u32.. {
+            if self.read(look % LOOKS == 0) {
+                backoff = Backoff::new();
+            }
+            if done.is_set() {
+                break;
+            }
+            // A coroutine has others to run on its worker.
+            if !runtime::is_coroutine() && backoff.snooze() {
+                continue;
+            }
+            if !core::mem::replace(&mut self.deaf, true) {
+                epoll::modify(&core.outer, core.inner.as_fd().as_raw_fd(), 0, KEY_INNER);
+            }
+            core.board.wake_behind();
+            core.outboxes.arm();
+            if core.outboxes.any() {
+                continue;
+            }
+            let woken = core.inner.run(Direction::Read, deadline, |_| {
+                if self.read(true) || done.is_set() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+            });
+            if woken?.is_none() {
+                break;
+            }
+            core.outboxes.disarm();
+            backoff = Backoff::new();
+        }
+        Ok(())
+    }
+
+    /// Receives what there is: in the boxes, and, if `all`, on the channels.
+    fn read(&self, all: bool) -> bool {
+        let _shield = Shield::new();
+        let pump = self.core.pump.lock();
+        let mut ends = Vec::new();
+        let some = if all { self.core.read(&mut ends) } else { self.core.read_boxes(&mut ends) > 0 };
+        self.core.finish(ends);
+        drop(pump);
+        some
     }
 }
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        // What has come meanwhile is reported to the manager now.
-        epoll::modify(&self.0.outer, self.0.inner.as_fd().as_raw_fd(), libc::EPOLLIN, KEY_INNER);
-        self.0.led.store(false, Ordering::SeqCst);
+        if self.deaf {
+            // What has come meanwhile is reported to the manager now.
+            let inner = self.core.inner.as_fd().as_raw_fd();
+            epoll::modify(&self.core.outer, inner, libc::EPOLLIN, KEY_INNER);
+        }
+        self.core.led.store(false, Ordering::SeqCst);
+        self.core.hand_over();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Header: head, tail, ending
-//! Post of each worker:  sleep │ task │ began
+//! Post of each worker:  see `post`
 //! Slots, a ring:        state │ id, call, length │ bytes        (the parent puts, any worker takes)
 //! ```
 //!
@@ -24,8 +24,7 @@
 //! that the parent has used or passed over, tells workers that nothing will come at the one they look at; it is
 //! read before the slot's state.
 //!
-//! A worker sleeps on `sleep` of its post: it sets the word, then looks at the ring; the parent puts, then
-//! looks at the words (both SeqCst, so one of the two sees the other).
+//! A worker that finds no task looks for some microseconds more, then sleeps: see `post`.
 //!
 //! Invariants:
 //! * I1: the mapping has `len(workers)` bytes, zeros at first, and is touched through this type only.
@@ -38,18 +37,15 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::post::Post;
+use crate::base::backoff::Backoff;
 use crate::process::call::Call;
 use crate::shm::region;
-use crate::sys::{futex, memory};
+use crate::sys::memory;
 
 const SLOTS: u64 = 256;
 /// Bytes of arguments that lie in the slot itself; larger ones are asked for.
 pub(super) const INLINE: usize = 208;
-
-/// Set in a post's `task` by the parent: the worker is killed for it.
-const CONDEMNED: u64 = 1 << 63;
-/// What such a worker sleeps with.
-const CONDEMNED_SLEEP: u32 = 2;
 
 const FREE: u64 = 0;
 const READY: u64 = 1;
@@ -71,20 +67,11 @@ pub(super) struct Claim {
     pub(super) task: u64,
 }
 
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 struct Header {
     head: AtomicU64,
     tail: AtomicU64,
     ending: AtomicU32,
-}
-
-#[repr(C, align(64))]
-struct Post {
-    sleep: AtomicU32,
-    /// The id of the task in the worker's hands; zero for none. Written by the worker.
-    task: AtomicU64,
-    /// When it was taken, in nanoseconds of the monotonic clock.
-    began: AtomicU64,
 }
 
 /// What a worker gets to know of a task.
@@ -123,11 +110,6 @@ const fn len(workers: usize) -> usize {
     mem::size_of::<Header>() + workers * mem::size_of::<Post>() + SLOTS as usize * mem::size_of::<Slot>()
 }
 
-/// Nanoseconds of the monotonic clock, which all processes share.
-pub(super) fn now() -> u64 {
-    crate::sys::thread::monotonic()
-}
-
 impl Board {
     /// Makes the memory, for the parent.
     pub(super) fn new(workers: usize) -> io::Result<Self> {
@@ -155,7 +137,7 @@ impl Board {
         unsafe { &*self.place.cast() }
     }
 
-    fn post(&self, worker: usize) -> &Post {
+    pub(super) fn post(&self, worker: usize) -> &Post {
         assert!(worker < self.workers);
         let offset = mem::size_of::<Header>() + worker * mem::size_of::<Post>();
         // SAFETY: inside the mapping (I1).
@@ -199,27 +181,35 @@ impl Board {
         None
     }
 
-    /// Wakes one worker that sleeps, if there is one.
-    pub(super) fn wake_one(&self) {
+    fn posts(&self) -> impl Iterator<Item = &Post> {
+        (0..self.workers).map(|worker| self.post(worker))
+    }
+
+    /// Wakes a worker that sleeps for the task that was put before `position`, unless there are as many that
+    /// look as there are tasks.
+    pub(super) fn wake_one(&self, position: u64) {
         fence(Ordering::SeqCst);
-        let _ = (0..self.workers).any(|worker| self.wake(worker));
+        if !self.posts().any(Post::is_asleep) {
+            return;
+        }
+        // SeqCst: before the look at who looks. It lags at most, so there are no more tasks than that.
+        let tasks = position.saturating_sub(self.header().head.load(Ordering::SeqCst));
+        if tasks > self.posts().filter(|post| post.is_looking()).count() as u64 {
+            let _ = self.posts().any(Post::wake);
+        }
+    }
+
+    /// Wakes a worker that sleeps if a task still waits: one that looks would have taken it by now, so it is
+    /// stopped.
+    pub(super) fn wake_behind(&self) {
+        if self.posts().any(Post::is_asleep) && self.look().is_some() {
+            let _ = self.posts().any(Post::wake);
+        }
     }
 
     pub(super) fn wake_all(&self) {
         fence(Ordering::SeqCst);
-        (0..self.workers).for_each(|worker| {
-            self.wake(worker);
-        });
-    }
-
-    fn wake(&self, worker: usize) -> bool {
-        let sleep = &self.post(worker).sleep;
-        // SeqCst: see the head of this file.
-        let asleep = sleep.load(Ordering::SeqCst) == 1 && sleep.swap(0, Ordering::SeqCst) == 1;
-        if asleep {
-            futex::wake_shared(sleep, 1);
-        }
-        asleep
+        self.posts().for_each(|post| drop(post.wake()));
     }
 
     /// The head, and the state of its slot; `None` if the parent has not been there yet.
@@ -250,11 +240,7 @@ impl Board {
                 let body = unsafe { slot.body.get().read() };
                 // SAFETY: the parent has written it before it was ready.
                 let body = unsafe { body.assume_init() };
-                let post = self.post(worker);
-                // Relaxed: read after `task`.
-                post.began.store(now(), Ordering::Relaxed);
-                // Release pairs with the Acquire in `held` and `running`.
-                post.task.store(body.id, Ordering::Release);
+                self.post(worker).hold(body.id);
                 // Release: the copy was made, and the post says which task, before.
                 slot.state.store(state(head + SLOTS, 0, FREE), Ordering::Release);
                 return Some(body);
@@ -262,33 +248,24 @@ impl Board {
         }
     }
 
-    /// Says that the worker has nothing in its hands: its result is sent. One that was condemned meanwhile
-    /// waits here for the signal, so that it does not take another task with it.
-    pub(super) fn done(&self, worker: usize, id: u64) {
+    /// Looks for a task for some microseconds; true if there may be one, or the end has come. By a worker.
+    pub(super) fn wait_a_moment(&self, worker: usize) -> bool {
         let post = self.post(worker);
-        // Release: the result was sent before.
-        while post.task.compare_exchange(id, 0, Ordering::Release, Ordering::Relaxed).is_err() {
-            // Nobody sets this word while the worker does not sleep for a task.
-            post.sleep.store(CONDEMNED_SLEEP, Ordering::SeqCst);
-            futex::wait_shared(&post.sleep, CONDEMNED_SLEEP, None);
-        }
+        post.look();
+        let mut backoff = Backoff::new();
+        let found = loop {
+            let found = self.look().is_some() || self.is_ending();
+            if found || !backoff.snooze() {
+                break found;
+            }
+        };
+        post.wake_up();
+        found
     }
 
-    /// Decides that a worker is to be killed for a task; false if it has nothing to do with it any more.
-    pub(super) fn condemn(&self, worker: usize, id: u64) -> bool {
-        let task = &self.post(worker).task;
-        // Relaxed: nothing rides on it; the kill comes after.
-        task.compare_exchange(id, id | CONDEMNED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-
-    /// Sleeps until there may be a task, or the end. Called by a worker.
+    /// Sleeps until there may be a task, or the end. By a worker.
     pub(super) fn sleep(&self, worker: usize) {
-        let sleep = &self.post(worker).sleep;
-        sleep.store(1, Ordering::SeqCst);
-        if self.look().is_none() && !self.is_ending() {
-            futex::wait_shared(sleep, 1, None);
-        }
-        sleep.store(0, Ordering::SeqCst);
+        self.post(worker).sleep(|| self.look().is_some() || self.is_ending());
     }
 
     /// Lets the workers end when they find no task.
@@ -299,16 +276,6 @@ impl Board {
 
     pub(super) fn is_ending(&self) -> bool {
         self.header().ending.load(Ordering::SeqCst) != 0
-    }
-
-    /// What a worker has in its hands, and since when.
-    pub(super) fn running(&self, worker: usize) -> Option<(u64, u64)> {
-        let post = self.post(worker);
-        // Acquire pairs with the Release in `take`.
-        let task = post.task.load(Ordering::Acquire);
-        // Relaxed: written before `task`; a later task's is later, which does no harm.
-        let task = task & !CONDEMNED;
-        (task != 0).then(|| (task, post.began.load(Ordering::Relaxed)))
     }
 
     /// The tasks that workers have claimed and not yet copied. Called by the parent.
@@ -329,7 +296,7 @@ impl Board {
 
     /// What a dead worker had in its hands; its post is vacant afterwards. Called by the parent.
     pub(super) fn bury(&self, worker: usize) -> Option<u64> {
-        let mut held = self.running(worker).map(|(task, _)| task);
+        let mut held = self.post(worker).running().map(|(task, _)| task);
         for slot in self.slots() {
             // Acquire: what the dead has written; the kernel has told of its end.
             let seen = slot.state.load(Ordering::Acquire);
@@ -342,8 +309,9 @@ impl Board {
                 slot.state.store(state((seen >> 16) + SLOTS, 0, FREE), Ordering::Release);
             }
         }
-        self.post(worker).task.store(0, Ordering::Release);
-        self.post(worker).sleep.store(0, Ordering::SeqCst);
+        self.post(worker).vacate();
+        // It may have been one of those that look, for whose sake nobody was woken.
+        self.wake_all();
         held
     }
 }

@@ -239,6 +239,9 @@ impl<R> AsyncResult<R> {
 
     /// Tells whether the task is done. Never waits.
     pub fn is_ready(&self) -> bool {
+        if !self.slot.done.is_set() {
+            self.core.help();
+        }
         self.slot.done.is_set()
     }
 

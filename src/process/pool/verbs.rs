@@ -81,6 +81,7 @@ impl Pool {
 
     /// Tasks that have not ended, those that run among them.
     pub fn unfinished(&self) -> usize {
+        self.core.help();
         self.core.state().tasks.len()
     }
 
@@ -90,7 +91,7 @@ impl Pool {
         let workers = state.workers.iter().enumerate();
         let info = |(worker, it): (usize, &Option<super::core::Worker>)| {
             let pid = it.as_ref()?.child.pid;
-            Some(WorkerInfo { worker, pid, task: self.core.board.running(worker).map(|(id, _)| id) })
+            Some(WorkerInfo { worker, pid, task: self.core.board.post(worker).running().map(|(id, _)| id) })
         };
         workers.filter_map(info).collect()
     }

@@ -186,6 +186,10 @@ impl<P: Pod> Reserved<'_, P> {
     /// Puts the message. Never waits.
     pub fn commit(mut self) {
         let Some(claim) = self.claim.take() else { return };
+        // A copy in the child of a fork: the room is the parent's.
+        if !self.queue.core.object.is_own() {
+            return;
+        }
         let len = self.count * pod::size::<P>();
         // SAFETY: the claim holds the lock, and the record fits.
         unsafe { record::write_header(&self.queue.core.object, claim.tail, PLAIN, len) };
@@ -203,7 +207,9 @@ impl<P: Pod> Drop for Reserved<'_, P> {
 
 impl<P: Pod> Drop for Message<'_, P> {
     fn drop(&mut self) {
-        if let Some(found) = self.found.take() {
+        if let Some(found) = self.found.take()
+            && self.queue.core.object.is_own()
+        {
             self.queue.core.take_in(found);
         }
     }

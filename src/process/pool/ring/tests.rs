@@ -116,6 +116,7 @@ fn threads_that_take_at_once_share_all_tasks() {
                     match board.take(worker) {
                         Some(body) => taken.lock().unwrap().push(body.id),
                         None if board.is_ending() => return,
+                        None if board.wait_a_moment(worker) => {}
                         None => board.sleep(worker),
                     }
                 }
@@ -126,7 +127,7 @@ fn threads_that_take_at_once_share_all_tasks() {
             // A position may be passed over, so ids are counted on their own.
             if let Some(next) = board.put(position, &body(id)) {
                 (position, id) = (next, id + 1);
-                board.wake_one();
+                board.wake_one(position);
             }
         }
         board.end();
