@@ -41,7 +41,7 @@ pub use coroutine::{
     shield, sleep, spawn, timeout, yield_now,
 };
 #[cfg(not(loom))]
-pub use process::pool::AnyPool as Pool;
+pub use process::pool::{AnyPool as Pool, Pending};
 #[cfg(not(loom))]
 pub use runtime::Runtime;
 

@@ -290,6 +290,94 @@ fn workers_without_tasks_sleep() {
     });
 }
 
+#[test]
+fn callbacks_of_a_result_are_called_once_before_it_is_ready_whenever_they_come() {
+    let check = || {
+        let pool = Pool::new(1).unwrap();
+        let (sender, told) = ropewalk::channel::unbounded();
+        let (first, second, third) = (sender.clone(), sender.clone(), sender.clone());
+        let task = pool.apply_async(|n: u32| n * 2, 21).unwrap();
+        let task = task.on_success(move |value| first.send(*value).unwrap()).on_error(|_| panic!("no error"));
+        // A callback that panics harms nobody.
+        let task = task.on_success(|_| panic!("on purpose"));
+        let task = task.on_success(move |value| second.send(value + 1).unwrap());
+        task.wait();
+        assert_eq!((told.try_recv(), told.try_recv()), (Ok(42), Ok(43)));
+        let task = task.on_success(move |value| third.send(value + 2).unwrap());
+        assert_eq!(told.try_recv(), Ok(44));
+        assert_eq!((task.successful(), task.get().unwrap()), (Some(true), 42));
+        let failed = pool.apply_async(|()| -> u32 { panic!("boom") }, ()).unwrap();
+        let failed = failed.on_error(move |error| sender.send(error.to_string().len() as u32).unwrap());
+        assert_eq!(told.recv().unwrap() as usize, "the task panicked: boom".len());
+        failed.wait();
+        assert_eq!(failed.successful(), Some(false));
+        // One that comes after the worker has gone on to something long is called all the same.
+        let quick = pool.apply_async(|n: u32| n, 8).unwrap();
+        let _long = pool.apply_async(nap, 3_600_000).unwrap();
+        while pool.workers().first().is_none_or(|worker| worker.task != Some(4)) {
+            ropewalk::yield_now();
+        }
+        let (sender, told) = ropewalk::channel::bounded(1);
+        let _quick = quick.on_success(move |value| sender.send(*value).unwrap());
+        assert_eq!(told.recv(), Ok(8));
+    };
+    watched(check);
+    on_workers(check);
+}
+
+#[test]
+fn descriptors_in_a_result_come_to_callbacks_and_to_the_handle() {
+    watched(|| {
+        let pool = Pool::new(1).unwrap();
+        let make = |()| ropewalk::shm::Value::new(7u32).unwrap();
+        let (sender, told) = ropewalk::channel::bounded(1);
+        let task = pool.apply_async(make, ()).unwrap();
+        let task = task.on_success(move |value| sender.send(value.clone()).unwrap());
+        told.recv().unwrap().store(8);
+        assert_eq!(task.get().unwrap().load(), 8);
+    });
+}
+
+#[test]
+fn an_initialiser_that_never_returns_breaks_the_pool_with_the_cause() {
+    watched(|| {
+        let never = |()| std::thread::sleep(Duration::from_secs(3600));
+        let pool = Pool::builder(2).initializer(never, ()).start_timeout(Duration::from_millis(50)).build();
+        let pool = pool.unwrap();
+        let cause = match pool.apply(|n: u32| n, 1) {
+            Err(TaskError::Broken { cause, .. } | TaskError::Refused(SubmitError::Broken { cause, .. })) => {
+                cause
+            }
+            other => panic!("{other:?}"),
+        };
+        assert!(cause.contains("its initialiser does not return"), "{cause}");
+        pool.close();
+        pool.join().unwrap();
+        assert!(pool.workers().is_empty());
+    });
+}
+
+#[test]
+fn progress_is_told_to_the_end_although_a_chunk_fails() {
+    let check = || {
+        let pool = Pool::new(2).unwrap();
+        let mut told = Vec::new();
+        let values = pool.map_progress(|n: u32| n + 1, 0..1000, |done, of| told.push((done, of))).unwrap();
+        assert!(values.into_iter().eq(1..=1000));
+        assert!(told.is_sorted() && told.len() == 8 && told.last() == Some(&(1000, 1000)), "{told:?}");
+        let mut last = 0;
+        let died = |n: u32| if n == 500 { std::process::exit(3) } else { n };
+        let failed = pool.map_progress(died, 0..1000, |done, _| last = done);
+        assert!(matches!(failed, Err(TaskError::WorkerDied { code: Some(3), .. })), "{failed:?}");
+        assert_eq!(last, 1000);
+        assert!(
+            pool.map_progress(|n: u32| n, [], |_, _| unreachable!("nothing is done")).unwrap().is_empty()
+        );
+    };
+    watched(check);
+    on_workers(check);
+}
+
 /// Kills workers at random while tasks run; in a process of its own, which must have no child left then.
 fn storm(seed: u64) {
     let mut random = Random::from(seed);

@@ -305,3 +305,70 @@ fn a_child_runs_coroutines_of_its_own() {
         assert_eq!(Process::spawn(work, 100).unwrap().join().unwrap(), 4950);
     });
 }
+
+#[test]
+fn the_ends_of_pipes_are_on_the_handle() {
+    use std::io::{Read, Write};
+    watched(|| {
+        for method in METHODS {
+            let speak = |()| {
+                let text = std::io::read_to_string(std::io::stdin()).unwrap();
+                print!("{text}, said it");
+                eprint!("{} bytes", text.len());
+            };
+            let builder = Process::builder().start_method(method).stdin(Stdio::Piped);
+            let builder = builder.stdout(Stdio::Piped).stderr(Stdio::Piped);
+            let mut child = builder.spawn(speak, ()).unwrap();
+            child.stdin.as_mut().unwrap().write_all(b"rope").unwrap();
+            child.stdin = None;
+            let (mut out, mut err) = (String::new(), String::new());
+            child.stdout.as_mut().unwrap().read_to_string(&mut out).unwrap();
+            child.stderr.as_mut().unwrap().read_to_string(&mut err).unwrap();
+            assert_eq!((&*out, &*err), ("rope, said it", "4 bytes"));
+            child.join().unwrap();
+        }
+        // A join ends the input that the child waits for.
+        let drain = |()| std::io::read_to_string(std::io::stdin()).unwrap().len();
+        let child = Process::builder().stdin(Stdio::Piped).spawn(drain, ()).unwrap();
+        assert_eq!(child.join().unwrap(), 0);
+        let child = Process::builder().spawn(|()| (), ()).unwrap();
+        assert!(child.stdin.is_none() && child.stdout.is_none() && child.stderr.is_none());
+    });
+}
+
+#[test]
+fn processes_that_wait_are_taken_replaced_and_let_go() {
+    let check = || {
+        for method in METHODS {
+            let warm = Process::builder().name("warm").start_method(method).warm(2).unwrap();
+            let waiting =
+                || children().into_iter().filter(|child| child.name == "warm").map(|child| child.pid);
+            let first: Vec<u32> = waiting().collect();
+            assert_eq!((first.len(), warm.ready()), (2, 2));
+            let child = warm.spawn(|()| current().pid, ()).unwrap();
+            assert!(first.contains(&child.join().unwrap()));
+            // One that is killed while it waits is passed over; none is missing for long.
+            for pid in waiting() {
+                // SAFETY: a process of this test's.
+                unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
+            }
+            let children: Vec<_> = (0..5u32).map(|n| warm.spawn(|n: u32| n * 2, n).unwrap()).collect();
+            let values: Vec<_> = children.into_iter().map(|child| child.join()).collect();
+            for (n, value) in (0..).zip(values) {
+                // The kill may have come after it was given its function.
+                assert!(
+                    matches!(value, Err(ProcessError::Signalled(libc::SIGKILL))) || value.unwrap() == 2 * n
+                );
+            }
+            while warm.ready() < 2 {
+                ropewalk::yield_now();
+            }
+            drop(warm);
+            while waiting().next().is_some() {
+                ropewalk::yield_now();
+            }
+        }
+    };
+    watched(check);
+    watched(move || common::runtime(2).run(check));
+}

@@ -5,6 +5,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,11 +15,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::call::Call;
+use super::channel::Message;
 use super::codec;
 use super::error::SpawnError;
 use super::handle::Process;
 use super::request::Request;
 use super::start::{self, Plan};
+use super::stdio::{Pipes, Stdio};
+use super::warm::Warm;
 use crate::sys::process;
 
 /// How a process comes to be.
@@ -56,23 +60,6 @@ impl Resource {
             Self::FileSize => libc::RLIMIT_FSIZE,
             Self::CoreSize => libc::RLIMIT_CORE,
         }
-    }
-}
-
-/// What one of a process's standard streams is.
-#[derive(Debug)]
-pub enum Stdio {
-    /// The parent's.
-    Inherit,
-    /// `/dev/null`.
-    Null,
-    /// A descriptor: an end of a pipe, a file.
-    Fd(OwnedFd),
-}
-
-impl<T: Into<OwnedFd>> From<T> for Stdio {
-    fn from(fd: T) -> Self {
-        Self::Fd(fd.into())
     }
 }
 
@@ -212,6 +199,17 @@ impl Builder {
         self
     }
 
+    /// Starts processes that wait for a function: `count` of them are kept ready; see [`Warm`].
+    ///
+    /// # Errors
+    /// [`SpawnError`] if the folder cannot be opened, or the kernel refuses.
+    ///
+    /// # Panics
+    /// For a count of zero.
+    pub fn warm(self, count: usize) -> Result<Warm, SpawnError> {
+        Warm::new(self, count)
+    }
+
     /// Starts the process; see [`Process::spawn`].
     ///
     /// # Errors
@@ -222,11 +220,25 @@ impl Builder {
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        let call = Call::new(f)?;
-        let bytes = postcard::to_stdvec(&call).unwrap_or_default();
-        let first = codec::encode(&arguments, bytes)?;
-        let plan = self.plan(first)?;
-        start::start(&plan).map(Process::of)
+        let first = first_message(f, &arguments)?;
+        let (plan, pipes) = self.plan(Some(first))?;
+        start::start(&plan).map(|child| Process::of(child, pipes))
+    }
+
+    /// The same once more.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        let [stdin, stdout, stderr] = &self.stdio;
+        Ok(Self {
+            name: self.name.clone(),
+            method: self.method,
+            kept: self.kept,
+            group: self.group,
+            limits: self.limits.clone(),
+            cleared: self.cleared,
+            changes: self.changes.clone(),
+            folder: self.folder.clone(),
+            stdio: [stdin.try_clone()?, stdout.try_clone()?, stderr.try_clone()?],
+        })
     }
 
     fn environment(&self) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
@@ -243,7 +255,8 @@ impl Builder {
         Some(all)
     }
 
-    pub(crate) fn plan(self, first: super::channel::Message) -> Result<Plan, SpawnError> {
+    /// What is needed to start it, and the ends of its pipes that stay here.
+    pub(crate) fn plan(self, first: Option<Message>) -> Result<(Plan, Pipes), SpawnError> {
         // Relaxed: only that the numbers differ matters.
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         let environment = self.environment();
@@ -264,6 +277,17 @@ impl Builder {
             environment,
             stdio: [false; 3],
         };
-        Ok(Plan { request, method: self.method, folder, stdio: self.stdio, first })
+        let (stdio, pipes) = Pipes::open(self.stdio).map_err(SpawnError::kernel("a pipe"))?;
+        Ok((Plan { request, method: self.method, folder, stdio, first }, pipes))
     }
+}
+
+/// The first message to a child: which function, and its arguments.
+pub(super) fn first_message<A, R>(f: fn(A) -> R, arguments: &A) -> Result<Message, SpawnError>
+where
+    A: Serialize + DeserializeOwned,
+    R: Serialize,
+{
+    let call = Call::new(f)?;
+    Ok(codec::encode(arguments, postcard::to_stdvec(&call).unwrap_or_default())?)
 }

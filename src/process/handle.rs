@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +21,7 @@ use super::error::{ProcessError, SpawnError, signal_name};
 use super::registry;
 use super::request::News;
 use super::start;
+use super::stdio::Pipes;
 use crate::base::lock::Lock;
 use crate::io::pollable::{Direction, Pollable};
 use crate::runtime::far;
@@ -59,6 +60,10 @@ impl Child {
         let child = Arc::new(Self { name, pid, owner, pidfd, channel, started, ended });
         registry::enter(&child);
         child
+    }
+
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     /// Takes the end in, if it has come. `WouldBlock` if not. Once for each child.
@@ -193,7 +198,32 @@ impl Child {
 /// let n = 1;
 /// ropewalk::process::Process::spawn(move |m: i32| m + n, 1);
 /// ```
+///
+/// The ends of pipes that the builder was asked for ([`Stdio::Piped`](super::Stdio::Piped)) are std's, and are used as
+/// those of [`std::process::Child`]: plain reads and writes, which block the thread unless libc's functions are
+/// replaced (`monkey`), and which any wrapper for descriptors takes.
+///
+/// ```
+/// use ropewalk::process::{Process, Stdio};
+/// use std::io::{Read, Write};
+///
+/// let shout = |()| print!("{}", std::io::read_to_string(std::io::stdin()).unwrap().to_uppercase());
+/// let mut child = Process::builder().stdin(Stdio::Piped).stdout(Stdio::Piped).spawn(shout, ())?;
+/// child.stdin.take().unwrap().write_all(b"rope").unwrap();
+/// let mut text = String::new();
+/// child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+/// assert_eq!(text, "ROPE");
+/// child.join().unwrap();
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
 pub struct Process<R> {
+    /// The end to write to, if its standard input is [`Stdio::Piped`](super::Stdio::Piped). A join closes it first.
+    pub stdin: Option<ChildStdin>,
+    /// The end to read from, if its standard output is [`Stdio::Piped`](super::Stdio::Piped). Nobody reads it
+    /// unasked: a process that writes more than a pipe holds waits until somebody does.
+    pub stdout: Option<ChildStdout>,
+    /// As [`stdout`](Self::stdout), for its standard error.
+    pub stderr: Option<ChildStderr>,
     child: Arc<Child>,
     result: PhantomData<fn() -> R>,
 }
@@ -218,15 +248,18 @@ impl<R: DeserializeOwned> Process<R> {
         Builder::new().spawn(f, arguments)
     }
 
-    pub(crate) fn of(child: Arc<Child>) -> Self {
-        Self { child, result: PhantomData }
+    pub(crate) fn of(child: Arc<Child>, pipes: Pipes) -> Self {
+        let Pipes { stdin, stdout, stderr } = pipes;
+        Self { stdin, stdout, stderr, child, result: PhantomData }
     }
 
     /// Waits until the process has ended, and takes the function's value. A cancellation point.
     ///
     /// # Errors
     /// [`ProcessError`] if it ended without a value.
-    pub fn join(self) -> Result<R, ProcessError> {
+    pub fn join(mut self) -> Result<R, ProcessError> {
+        // It may wait for the end of its input.
+        self.stdin = None;
         self.child.wait(None).map_err(ProcessError::Wait)?;
         self.child.outcome()
     }
@@ -243,7 +276,8 @@ impl<R: DeserializeOwned> Process<R> {
     ///
     /// # Errors
     /// The handle, if the process has not ended by then.
-    pub fn join_deadline(self, deadline: Instant) -> Result<Result<R, ProcessError>, Self> {
+    pub fn join_deadline(mut self, deadline: Instant) -> Result<Result<R, ProcessError>, Self> {
+        self.stdin = None;
         match self.child.wait(Some(deadline)) {
             Ok(true) => Ok(self.child.outcome()),
             Ok(false) => Err(self),

@@ -7,8 +7,8 @@
 //!
 //! Reading order: `io::passing` (descriptors beside bytes), `codec`, `channel` (whole messages), `program`
 //! (code as a number), `call`; then a start: `start` and `request` (the parent), `divert` and `serve` (the
-//! child), `keeper` (the thread they hang on); then `handle`, `builder`, `pipe` and `pool`. What processes
-//! share: `shm`, then `queue` and `sync`; and `wait` for the first of them all.
+//! child), `keeper` (the thread they hang on); then `handle`, `stdio`, `builder`, `warm`, `pipe` and
+//! `pool`. What processes share: `shm`, then `queue` and `sync`; and `wait` for the first of them all.
 
 mod builder;
 mod call;
@@ -27,12 +27,14 @@ mod registry;
 mod request;
 mod serve;
 mod start;
+mod stdio;
 mod sync;
 #[cfg(test)]
 mod testing;
 mod wait;
+mod warm;
 
-pub use builder::{Builder, Resource, StartMethod, Stdio};
+pub use builder::{Builder, Resource, StartMethod};
 pub use codec::{DecodeError, EncodeError};
 pub use error::{ProcessError, SpawnError};
 pub use fd::Fd;
@@ -45,5 +47,7 @@ pub use pool::{
 pub use queue::Queue;
 pub use registry::{ChildInfo, Current, children, current};
 pub use start::prepare;
+pub use stdio::Stdio;
 pub use sync::{Barrier, Condvar, Event, Mutex, MutexGuard, OwnerDied, Permit, Semaphore, TryLockError};
 pub use wait::{Case, wait_any, wait_any_deadline, wait_any_timeout};
+pub use warm::Warm;

@@ -133,6 +133,8 @@ fn child(request: Request, fds: Vec<OwnedFd>, parent: Option<u32>) -> ! {
             let set_up = |text| call::reply(Err(Failure::SetUp(text)));
             match first {
                 Err(lost) => set_up(format!("its arguments: {}", lost.error)),
+                // Nobody wants anything of it.
+                Ok((bytes, _)) if bytes.is_empty() => process::end(0),
                 Ok((bytes, fds)) => match postcard::take_from_bytes::<Call>(&bytes) {
                     Ok((call, arguments)) => call.make(arguments, fds),
                     Err(error) => set_up(error.to_string()),

@@ -14,13 +14,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::builder::{StartMethod, Stdio};
+use super::builder::StartMethod;
 use super::channel::{Channel, Message};
 use super::codec;
 use super::error::SpawnError;
 use super::handle::Child;
 use super::keeper::Keeper;
 use super::request::{Hello, KEPT, News, Request, Role, TIED, VARIABLE, Variable};
+use super::stdio::Stdio;
 use super::{divert, program};
 use crate::io::pollable::{self, Direction, Pollable};
 use crate::runtime::shield::Shield;
@@ -225,8 +226,8 @@ pub(crate) struct Plan {
     pub(crate) folder: OwnedFd,
     /// For stdin, stdout and stderr.
     pub(crate) stdio: [Stdio; 3],
-    /// First message to the child: the call, and its arguments.
-    pub(crate) first: Message,
+    /// First message to the child: the call, and its arguments. Without one it waits for it.
+    pub(crate) first: Option<Message>,
 }
 
 /// Why one attempt has failed.
@@ -277,7 +278,7 @@ fn by_zygote(plan: &Plan) -> Result<Arc<Child>, Failed> {
         }
         Err(error) => return Err(SpawnError::kernel("a request to the zygote")(error).into()),
     };
-    let sent = send_first(plan, &channel);
+    let sent = send_planned(plan, &channel);
     let (pid, pidfd) = loop {
         let (bytes, mut fds) = match channel.recv_or_lost(Some(Instant::now() + PATIENCE)) {
             Ok(Some(Ok(message))) => message,
@@ -336,7 +337,7 @@ fn by_exec(plan: &Plan) -> Result<Arc<Child>, Failed> {
     // It has its environment already, since before the libraries that look at it.
     let request = Request { environment: None, ..plan.request.clone() };
     let asked = match ask(plan, &request, &channel) {
-        Ok(channel) => send_first(plan, &channel).map(|()| channel),
+        Ok(channel) => send_planned(plan, &channel).map(|()| channel),
         // It was killed already: its handle will say so.
         Err(error) if gone(&error) => Ok(channel),
         Err(error) => Err(SpawnError::kernel("a request to the child")(error)),
@@ -366,7 +367,8 @@ fn ask(plan: &Plan, request: &Request, to: &Channel) -> io::Result<Channel> {
         let fd = match wanted {
             // A stream that is closed here is `/dev/null` there.
             Stdio::Inherit => process::closes_on_exec(own.as_raw_fd()).is_ok().then_some(own),
-            Stdio::Null => None,
+            // A pipe has been made by now.
+            Stdio::Null | Stdio::Piped => None,
             Stdio::Fd(fd) => Some(fd.as_fd()),
         };
         *given = fd.is_some();
@@ -377,14 +379,32 @@ fn ask(plan: &Plan, request: &Request, to: &Channel) -> io::Result<Channel> {
     Ok(channel)
 }
 
-fn send_first(plan: &Plan, channel: &Channel) -> Result<(), SpawnError> {
-    let (bytes, fds) = &plan.first;
+fn send_planned(plan: &Plan, channel: &Channel) -> Result<(), SpawnError> {
+    // A child that has been killed already says so by itself.
+    plan.first.as_ref().map_or(Ok(()), |first| send(first, channel).map(drop))
+}
+
+/// Sends a child what it is to do; false if it has ended.
+fn send((bytes, fds): &Message, channel: &Channel) -> Result<bool, SpawnError> {
     let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
     match channel.send(bytes, &borrowed, None) {
-        // A child that has been killed already says so by itself.
-        Err(error) if gone(&error) => Ok(()),
-        sent => sent.map(drop).map_err(SpawnError::kernel("the arguments of the process")),
+        Err(error) if gone(&error) => Ok(false),
+        sent => sent.map(|_| true).map_err(SpawnError::kernel("the arguments of the process")),
     }
+}
+
+/// Sends a child that waits what it is to do; false if it has ended. Not a cancellation point.
+pub(crate) fn send_first(first: &Message, child: &Child) -> Result<bool, SpawnError> {
+    let _shield = Shield::new();
+    send(first, child.channel())
+}
+
+/// Lets a child end that waits for what it is to do.
+pub(crate) fn dismiss(child: &Arc<Child>) {
+    let _shield = Shield::new();
+    // One that has ended needs no word.
+    let _ = child.channel().send(&[], &[], None);
+    detach(child);
 }
 
 #[cfg(test)]

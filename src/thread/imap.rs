@@ -78,17 +78,10 @@ where
         while self.running < self.pool.window() {
             let Some(item) = self.items.next() else { break };
             let (f, sender) = (Arc::clone(&self.f), self.results.0.clone());
-            let name = Arc::clone(&self.pool.0.config.name);
             self.running += 1;
-            let submitted = self.pool.0.submit(Box::new(move |ran_on| {
-                let result = match ran_on {
-                    Some(_) => std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f(item)))
-                        .map_err(TaskError::Panicked),
-                    None => Err(TaskError::Terminated { pool: name }),
-                };
-                // The iterator may be gone; then nobody wants it.
-                let _ = sender.send(result);
-            }));
+            // The iterator may be gone; then nobody wants it.
+            let submitted =
+                self.pool.apply_callback(move || f(item), move |result| drop(sender.send(result)));
             if let Err(error) = submitted {
                 self.running -= 1;
                 return Some(Err(error.into()));

@@ -1,14 +1,18 @@
 //! Kernel threads: a pool of them, for what must not run on a coroutine's worker.
 //!
-//! Reading order: `task` (a result), `pool` (queue and threads), `thread_pool` (the verbs), `imap`, `blocking` (a pool
-//! that everybody has); `borrow` runs a closure of the caller's there.
+//! Reading order: `outcome` (where a task's end is put) and `verbs` (what can be done with it), for both kinds of pool;
+//! `task` (a result), `pool` (queue and threads), `thread_pool` (the verbs), `maps`, `imap`, `blocking` (a pool that
+//! everybody has); `borrow` runs a closure of the caller's there.
 
 mod blocking;
 mod borrow;
 mod imap;
+mod maps;
+pub(crate) mod outcome;
 mod pool;
-mod task;
+pub(crate) mod task;
 mod thread_pool;
+pub(crate) mod verbs;
 
 pub use blocking::spawn_blocking;
 #[cfg(feature = "monkey")]

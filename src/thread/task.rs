@@ -3,15 +3,13 @@
 
 use core::any::Any;
 use core::fmt;
-use core::time::Duration;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use super::outcome::Outcome;
 use super::pool::Core;
-use crate::coroutine::unwind;
-use crate::runtime::far;
-use crate::sync::{Event, Mutex};
+use super::verbs::async_result;
 
 /// Why a task has no value to give.
 ///
@@ -112,19 +110,24 @@ pub enum SubmitError {
 impl fmt::Display for SubmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed { pool } => write!(f, "pool '{pool}' is closed and takes no more tasks"),
-            Self::Full { pool } => {
-                write!(
-                    f,
-                    "pool '{pool}' has as many waiting tasks as it may; try again later, or let it block"
-                )
-            }
+            Self::Closed { pool } => f.write_str(&closed(pool)),
+            Self::Full { pool } => f.write_str(&full(pool)),
             Self::NoThread { pool, error } => write!(f, "pool '{pool}' cannot start a thread: {error}"),
         }
     }
 }
 
 impl core::error::Error for SubmitError {}
+
+/// What every pool says that is closed.
+pub(crate) fn closed(pool: &str) -> String {
+    format!("pool '{pool}' is closed and takes no more tasks")
+}
+
+/// What every pool says that is full.
+pub(crate) fn full(pool: &str) -> String {
+    format!("pool '{pool}' has as many waiting tasks as it may; try again later, or let it block")
+}
 
 /// Who ran a task.
 ///
@@ -145,78 +148,31 @@ pub struct RanOn {
     pub thread: i32,
 }
 
-type Callback<V> = Box<dyn FnOnce(&V) + Send>;
-
-struct State<T> {
-    result: Option<Result<T, TaskError>>,
-    ran_on: Option<RanOn>,
-    on_success: Vec<Callback<T>>,
-    on_error: Vec<Callback<TaskError>>,
-}
-
+/// A task on its way: its end, and who runs it.
 pub(super) struct Shared<T> {
-    state: Mutex<State<T>>,
-    done: Event,
+    outcome: Outcome<Result<T, TaskError>>,
+    ran_on: OnceLock<RanOn>,
 }
 
 impl<T: Send + 'static> Shared<T> {
     pub(super) fn new() -> Arc<Self> {
-        let state = State { result: None, ran_on: None, on_success: Vec::new(), on_error: Vec::new() };
-        Arc::new(Self { state: Mutex::new(state), done: Event::new() })
+        Arc::new(Self { outcome: Outcome::new(), ran_on: OnceLock::new() })
     }
 
     /// Runs the task, stores its result and tells those who wait.
     pub(super) fn run(&self, task: impl FnOnce() -> T, ran_on: RanOn) {
-        self.state.lock().ran_on = Some(ran_on);
-        let result = panic::catch_unwind(AssertUnwindSafe(task)).map_err(TaskError::Panicked);
-        self.finish(result);
+        let _ = self.ran_on.set(ran_on);
+        self.finish(run(task));
     }
 
     pub(super) fn finish(&self, result: Result<T, TaskError>) {
-        loop {
-            let (on_success, on_error) = {
-                let mut state = self.state.lock();
-                if state.on_success.is_empty() && state.on_error.is_empty() {
-                    state.result = Some(result);
-                    break;
-                }
-                (core::mem::take(&mut state.on_success), core::mem::take(&mut state.on_error))
-            };
-            // Callbacks come before the result can be taken away; new ones may come meanwhile.
-            match &result {
-                Ok(value) => on_success.into_iter().for_each(|callback| call(callback, value)),
-                Err(error) => on_error.into_iter().for_each(|callback| call(callback, error)),
-            }
-        }
-        self.done.set();
+        self.outcome.finish(result);
     }
 }
 
-impl<T> Shared<T> {
-    /// Calls `f` with what it is for, if the result is there; otherwise when it comes. Called by the one handle.
-    fn call_back<V>(
-        &self,
-        wanted: impl FnOnce(&Result<T, TaskError>) -> Option<&V>,
-        list: impl FnOnce(&mut State<T>) -> &mut Vec<Callback<V>>,
-        f: Callback<V>,
-    ) {
-        let mut state = self.state.lock();
-        let Some(result) = state.result.take() else { return list(&mut state).push(f) };
-        // The callback is foreign code, so not under the lock. Nobody looks for the result meanwhile: the handle
-        // is here. If `f` panics, the handle is lost, and the result with it.
-        drop(state);
-        if let Some(value) = wanted(&result) {
-            f(value);
-        }
-        self.state.lock().result = Some(result);
-    }
-}
-
-fn call<V>(callback: Callback<V>, value: &V) {
-    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| callback(value))) {
-        unwind::report(|| log::error!("a callback of a pool's task has panicked"));
-        unwind::discard(payload);
-    }
+/// Runs a task; its panic is an error.
+pub(super) fn run<T>(task: impl FnOnce() -> T) -> Result<T, TaskError> {
+    panic::catch_unwind(AssertUnwindSafe(task)).map_err(TaskError::Panicked)
 }
 
 /// The result of a task, when it is there.
@@ -226,10 +182,19 @@ fn call<V>(callback: Callback<V>, value: &V) {
 ///
 /// # Examples
 /// ```
+/// use std::time::Duration;
+///
 /// let pool = ropewalk::thread::ThreadPool::new(1);
 /// let (sender, told) = ropewalk::channel::bounded(1);
-/// let task = pool.apply_async(|| 6 * 7)?.on_success(move |value| sender.send(*value).unwrap());
+/// let (go, wait) = ropewalk::channel::bounded::<u8>(0);
+/// let task = pool.apply_async(move || wait.recv().unwrap())?;
+/// let task = task.on_success(move |value| sender.send(*value).unwrap());
+/// let task = task.get_timeout(Duration::from_millis(1)).expect_err("it waits");
+/// assert_eq!((task.is_ready(), task.successful()), (false, None));
+/// go.send(42).unwrap();
 /// assert_eq!(told.recv(), Ok(42));
+/// task.wait();
+/// assert_eq!(task.successful(), Some(true));
 /// assert_eq!(task.get().unwrap(), 42);
 /// # Ok::<(), ropewalk::thread::SubmitError>(())
 /// ```
@@ -238,121 +203,34 @@ pub struct AsyncResult<T> {
     pub(super) pool: Arc<Core>,
 }
 
-impl<T: Send + 'static> AsyncResult<T> {
-    /// Waits for the result and takes it. A cancellation point; the task goes on without us.
-    ///
-    /// # Errors
-    /// [`TaskError`] if the task panicked, or its pool was terminated before it began.
-    ///
-    /// # Panics
-    /// Never: the result is there when the wait is over.
-    pub fn get(self) -> Result<T, TaskError> {
-        self.wait();
-        self.take()
+async_result!(AsyncResult<T: Send>, TaskError, called "the thread that ran the task");
+
+impl<T> AsyncResult<T> {
+    fn wait_until(&self, deadline: Option<Instant>) -> bool {
+        self.pool.help_until(self.shared.outcome.done(), deadline)
     }
 
-    /// As [`get`](Self::get), but waits no longer than `limit`.
-    ///
-    /// # Examples
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let (go, wait) = ropewalk::channel::bounded::<u8>(0);
-    /// let task = ropewalk::thread::spawn_blocking(move || wait.recv());
-    /// let task = task.get_timeout(Duration::from_millis(1)).expect_err("it waits");
-    /// go.send(1).unwrap();
-    /// assert_eq!(task.get().unwrap(), Ok(1));
-    /// ```
-    ///
-    /// # Errors
-    /// This very handle, if the task is not done by then.
-    ///
-    /// # Panics
-    /// Never: as for `get`.
-    pub fn get_timeout(self, limit: Duration) -> Result<Result<T, TaskError>, Self> {
-        if self.wait_timeout(limit) { Ok(self.take()) } else { Err(self) }
+    fn is_done(&self) -> bool {
+        self.shared.outcome.done().is_set()
     }
 
     fn take(self) -> Result<T, TaskError> {
-        let result = self.shared.state.lock().result.take();
-        result.unwrap_or_else(|| unreachable!("the one handle takes the result once, when it is there"))
+        self.shared.outcome.take()
     }
 
-    /// Waits until the task is done.
-    pub fn wait(&self) {
-        self.pool.help_until(&self.shared.done, None);
+    fn ok(&self) -> Option<bool> {
+        self.shared.outcome.look(Result::is_ok)
     }
 
-    /// As [`wait`](Self::wait), but no longer than `limit`. False if that came first.
-    pub fn wait_timeout(&self, limit: Duration) -> bool {
-        self.wait_deadline(far::after(limit))
-    }
-
-    /// As [`wait`](Self::wait), but no longer than until `deadline`. False if that came first.
-    pub fn wait_deadline(&self, deadline: Instant) -> bool {
-        self.pool.help_until(&self.shared.done, Some(deadline))
-    }
-
-    /// Tells whether the task is done. Never waits.
-    pub fn is_ready(&self) -> bool {
-        self.shared.done.is_set()
-    }
-
-    /// Tells whether the task has returned a value; `None` while it is not done. Never waits.
-    ///
-    /// # Examples
-    /// ```
-    /// let task = ropewalk::thread::spawn_blocking(|| -> u8 { panic!("on purpose") });
-    /// task.wait();
-    /// assert_eq!((task.is_ready(), task.successful()), (true, Some(false)));
-    /// ```
-    pub fn successful(&self) -> Option<bool> {
-        self.shared.state.lock().result.as_ref().map(Result::is_ok)
+    fn then(&self, f: impl FnOnce(Result<&T, &TaskError>) + Send + 'static)
+    where
+        T: 'static,
+    {
+        self.shared.outcome.then(|result| f(result.as_ref()));
     }
 
     /// Who ran the task; `None` before it begins. Never waits.
     pub fn ran_on(&self) -> Option<RanOn> {
-        self.shared.state.lock().ran_on
-    }
-
-    /// Calls `f` with the value, on the thread that ran the task; at once, here, if it is done already.
-    pub fn on_success(self, f: impl FnOnce(&T) + Send + 'static) -> Self {
-        self.shared.call_back(|result| result.as_ref().ok(), |state| &mut state.on_success, Box::new(f));
-        self
-    }
-
-    /// Calls `f` with the error, on the thread that ran the task; at once, here, if it is done already.
-    pub fn on_error(self, f: impl FnOnce(&TaskError) + Send + 'static) -> Self {
-        self.shared.call_back(|result| result.as_ref().err(), |state| &mut state.on_error, Box::new(f));
-        self
-    }
-}
-
-impl<T> fmt::Debug for AsyncResult<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsyncResult").field("ready", &self.shared.done.is_set()).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::thread::ThreadPool;
-
-    #[test]
-    fn a_late_callback_runs_without_the_lock_of_the_result() {
-        let pool = ThreadPool::new(1);
-        let good = pool.apply_async(|| 7).unwrap();
-        good.wait();
-        let (shared, tried) = (Arc::clone(&good.shared), Arc::new(Mutex::new(0)));
-        let count = Arc::clone(&tried);
-        let good =
-            good.on_success(move |value| *count.lock() += value * i32::from(!shared.state.is_locked()));
-        assert_eq!((*tried.lock(), good.successful(), good.get().unwrap()), (7, Some(true), 7));
-        let bad = pool.apply_async(|| -> i32 { panic!("on purpose") }).unwrap();
-        bad.wait();
-        let (shared, count) = (Arc::clone(&bad.shared), Arc::clone(&tried));
-        let bad = bad.on_error(move |_| *count.lock() += i32::from(!shared.state.is_locked()));
-        assert_eq!((*tried.lock(), bad.on_success(|_| unreachable!()).get().is_err()), (8, true));
+        self.shared.ran_on.get().copied()
     }
 }

@@ -6,9 +6,8 @@ use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::imap::{Imap, ImapUnordered};
 use super::pool::{Config, Core, WhenFull};
-use super::task::{AsyncResult, Shared, SubmitError, TaskError};
+use super::task::{self, AsyncResult, Shared, SubmitError, TaskError};
 
 /// Sets up a [`ThreadPool`].
 ///
@@ -147,6 +146,16 @@ impl ThreadPool {
         &self.0.config.name
     }
 
+    /// How many threads it may have.
+    pub fn size(&self) -> usize {
+        self.0.config.threads
+    }
+
+    /// Tasks that have not ended, those that run among them.
+    pub fn unfinished(&self) -> usize {
+        self.0.jobs.unfinished_tasks()
+    }
+
     /// Threads that live now.
     pub fn threads(&self) -> usize {
         self.0.threads()
@@ -195,62 +204,36 @@ impl ThreadPool {
         Ok(AsyncResult { shared, pool: Arc::clone(&self.0) })
     }
 
-    /// Runs `f` on every item, and gives the values in the order of the items.
+    /// As [`apply_async`](Self::apply_async), and gives the result to `callback`, which runs on the thread that
+    /// ran the task.
+    ///
+    /// # Examples
+    /// ```
+    /// let pool = ropewalk::thread::ThreadPool::new(1);
+    /// let (sender, told) = ropewalk::channel::bounded(1);
+    /// pool.apply_callback(|| 6 * 7, move |result| sender.send(result.unwrap()).unwrap())?;
+    /// assert_eq!(told.recv(), Ok(42));
+    /// # Ok::<(), ropewalk::thread::SubmitError>(())
+    /// ```
     ///
     /// # Errors
-    /// The first error in that order; the other tasks run all the same.
-    pub fn map<I, T, F>(&self, f: F, items: I) -> Result<Vec<T>, TaskError>
+    /// As for `apply_async`; the callback is not called then.
+    pub fn apply_callback<T, F>(
+        &self,
+        f: F,
+        callback: impl FnOnce(Result<T, TaskError>) + Send + 'static,
+    ) -> Result<(), SubmitError>
     where
-        I: IntoIterator,
-        I::Item: Send + 'static,
-        F: Fn(I::Item) -> T + Send + Sync + 'static,
+        F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let f = Arc::new(f);
-        let submit = |item| {
-            let f = Arc::clone(&f);
-            self.apply_async(move || f(item))
-        };
-        let results = items.into_iter().map(submit).collect::<Result<Vec<_>, _>>()?;
-        let values: Vec<_> = results.into_iter().map(AsyncResult::get).collect();
-        values.into_iter().collect()
-    }
-
-    /// As [`map`](Self::map), lazily: items are taken as values are asked for, some ahead.
-    ///
-    /// # Examples
-    /// ```
-    /// let pool = ropewalk::thread::ThreadPool::new(2);
-    /// // An endless supply: only as many items are taken as values are asked for, and some ahead.
-    /// let squares = pool.imap(|n: u64| n * n, 0..).map(Result::unwrap);
-    /// assert_eq!(squares.take(4).collect::<Vec<_>>(), [0, 1, 4, 9]);
-    /// ```
-    pub fn imap<I, T, F>(&self, f: F, items: I) -> Imap<'_, I::IntoIter, T, F>
-    where
-        I: IntoIterator,
-        I::Item: Send + 'static,
-        F: Fn(I::Item) -> T + Send + Sync + 'static,
-        T: Send + 'static,
-    {
-        Imap::new(self, f, items.into_iter())
-    }
-
-    /// As [`imap`](Self::imap), but gives values as they are done.
-    ///
-    /// # Examples
-    /// ```
-    /// let pool = ropewalk::thread::ThreadPool::new(2);
-    /// let sum: u32 = pool.imap_unordered(|n| n + 1, 0..4).map(Result::unwrap).sum();
-    /// assert_eq!(sum, 10);
-    /// ```
-    pub fn imap_unordered<I, T, F>(&self, f: F, items: I) -> ImapUnordered<'_, I::IntoIter, T, F>
-    where
-        I: IntoIterator,
-        I::Item: Send + 'static,
-        F: Fn(I::Item) -> T + Send + Sync + 'static,
-        T: Send + 'static,
-    {
-        ImapUnordered::new(self, f, items.into_iter())
+        let name = Arc::clone(&self.0.config.name);
+        self.0.submit(Box::new(move |ran_on| {
+            callback(match ran_on {
+                Some(_) => task::run(f),
+                None => Err(TaskError::Terminated { pool: name }),
+            });
+        }))
     }
 
     /// Twice the threads: each has a task while the next one waits.

@@ -17,6 +17,9 @@ use crate::process::error::SpawnError;
 use crate::process::{StartMethod, start};
 use crate::thread::WhenFull;
 
+/// How long a worker may take to become ready, if nothing else is said.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
 /// Sets up a [`Pool`].
 ///
 /// # Examples
@@ -53,6 +56,7 @@ impl PoolBuilder {
             bound: None,
             when_full: WhenFull::Block,
             limit: None,
+            start_limit: START_LIMIT,
             retries: 0,
         };
         Self { config, wrong: None }
@@ -100,6 +104,13 @@ impl PoolBuilder {
     /// Sets how long a task may take from its beginning. After that its worker is killed and replaced.
     pub fn task_timeout(mut self, limit: Duration) -> Self {
         self.config.limit = Some(limit);
+        self
+    }
+
+    /// Sets how long a worker may take to start and run its initialiser; default one minute. After that it is
+    /// killed, which counts as a failure: after three in a row the pool is broken.
+    pub fn start_timeout(mut self, limit: Duration) -> Self {
+        self.config.start_limit = limit;
         self
     }
 

@@ -21,10 +21,12 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::error::{SubmitError, TaskError};
 use super::outbox::Outboxes;
 use super::ring::{ASKED, Board, Body, INLINE};
-use super::task::{Finished, Slot, SubmitError, TaskError};
+use super::task::{Finished, Slot};
 use crate::io::pollable::Pollable;
 use crate::process::StartMethod;
 use crate::process::call::Call;
@@ -48,6 +50,8 @@ pub(super) struct Config {
     pub(super) bound: Option<usize>,
     pub(super) when_full: WhenFull,
     pub(super) limit: Option<Duration>,
+    /// How long a worker may take to become ready.
+    pub(super) start_limit: Duration,
     pub(super) retries: u32,
 }
 
@@ -56,7 +60,7 @@ pub(super) enum End {
     Slot(Arc<Slot>),
     /// Code of this crate: short, and does not wait.
     Quick(Box<dyn FnOnce(Finished) + Send>),
-    /// Code of the user: runs on the manager's thread.
+    /// Code of the user: runs on the manager's thread; so does that which a slot has.
     Callback(Box<dyn FnOnce(Finished) + Send>),
 }
 
@@ -73,6 +77,9 @@ pub(super) struct Worker {
     pub(super) channel: Arc<Channel>,
     /// Its initialiser has returned.
     pub(super) ready: bool,
+    pub(super) started: Instant,
+    /// It was killed because it was not ready in time.
+    pub(super) late: bool,
     /// The task that it was killed for.
     pub(super) overdue: Option<u64>,
 }

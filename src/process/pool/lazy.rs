@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::task::{AsyncResult, Finished, SubmitError, TaskError};
+use super::error::{SubmitError, TaskError};
+use super::task::{AsyncResult, Finished};
 use super::verbs::Pool;
 use crate::channel::{self, Receiver, Sender};
 use crate::process::call::Call;

@@ -13,9 +13,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::{Core, End, KEY_BELL, KEY_WORKERS, State, Worker};
-use super::{post, ring};
-use super::task::{Finished, TaskError};
+use super::error::TaskError;
+use super::task::Finished;
 use super::worker::{Setup, work};
+use super::{post, ring};
 use crate::process::call::Call;
 use crate::process::channel::Channel;
 use crate::process::error::{SpawnError, signal_name};
@@ -78,6 +79,7 @@ impl Manager {
                 self.core.read_all();
             }
             self.kill_overdue();
+            self.kill_late();
         }
         self.core.ended.set();
     }
@@ -97,7 +99,7 @@ impl Manager {
     fn until_next(&self) -> Option<Duration> {
         let next_start = self.due.values().min().map(|due| due.saturating_duration_since(Instant::now()));
         let limit = self.core.config.limit.and_then(|limit| self.until_overdue(limit));
-        [next_start, limit].into_iter().flatten().min()
+        [next_start, limit, self.until_late()].into_iter().flatten().min()
     }
 
     /// How long no task can be overdue: one that begins now is after the whole limit.
@@ -115,6 +117,31 @@ impl Manager {
         });
         // Not zero: one that was killed for it is not gone yet.
         Some(left.min().unwrap_or(limit).max(Duration::from_millis(1)))
+    }
+
+    /// How long no worker can have taken too long to become ready.
+    fn until_late(&self) -> Option<Duration> {
+        let limit = self.core.config.start_limit;
+        let state = self.core.state();
+        let starting = state.workers.iter().flatten().filter(|it| !it.ready && !it.late);
+        starting.map(|it| limit.saturating_sub(it.started.elapsed())).min()
+    }
+
+    /// Kills workers that take too long to become ready.
+    fn kill_late(&self) {
+        let limit = self.core.config.start_limit;
+        let mut state = self.core.state();
+        let mut any = false;
+        for it in state.workers.iter_mut().flatten() {
+            if !it.ready && !it.late && it.started.elapsed() >= limit {
+                it.late = true;
+                any = true;
+                let _ = it.child.signal(libc::SIGKILL);
+            }
+        }
+        if any {
+            state.cause = format!("a worker was not ready after {limit:?}; its initialiser does not return");
+        }
     }
 
     fn kill_overdue(&mut self) {
@@ -157,10 +184,17 @@ impl Manager {
     fn run_callbacks(&self) {
         let callbacks = core::mem::take(&mut self.core.state().callbacks);
         for (end, finished) in callbacks {
-            if let End::Callback(f) = end
-                && panic::catch_unwind(AssertUnwindSafe(|| f(finished))).is_err()
-            {
-                log::error!("a callback of pool '{}' has panicked", self.core.config.name);
+            match end {
+                End::Callback(f) => {
+                    if panic::catch_unwind(AssertUnwindSafe(|| f(finished))).is_err() {
+                        log::error!("a callback of pool '{}' has panicked", self.core.config.name);
+                    }
+                }
+                End::Slot(slot) => {
+                    slot.finish(finished);
+                    self.core.nudge();
+                }
+                End::Quick(f) => f(finished),
             }
         }
     }
@@ -211,7 +245,7 @@ impl Manager {
         let call = postcard::to_stdvec(&Call::new(work)?).unwrap_or_default();
         let first = codec::encode(&setup, call)?;
         let name = format!("{}-{worker}", config.name);
-        let plan = Builder::new().name(name).start_method(config.method).plan(first)?;
+        let (plan, _) = Builder::new().name(name).start_method(config.method).plan(Some(first))?;
         let child = start::start(&plan)?;
         let mut state = self.core.state();
         let entered = self.enter(worker, &child, &channel);
@@ -219,6 +253,8 @@ impl Manager {
             child: Arc::clone(&child),
             channel: Arc::new(channel),
             ready: false,
+            started: Instant::now(),
+            late: false,
             overdue: None,
         });
         let terminated = state.terminated;
@@ -259,7 +295,7 @@ impl Manager {
         }
         core.end_if_done(&state);
         let ended = dead.child.status();
-        let killed = ended.and_then(|status| status.signal()) == Some(libc::SIGKILL);
+        let killed = ended.and_then(|status| status.signal()) == Some(libc::SIGKILL) && !dead.late;
         let cause = state.cause.is_empty().then(|| how(ended));
         drop(state);
         if dead.ready {

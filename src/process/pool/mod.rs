@@ -4,14 +4,16 @@
 //! told, and the pool stays at its size.
 //!
 //! Reading order: `ring` (the tasks in shared memory) and `post` (who has which, and who sleeps), `outbox` (their
-//! results), `worker` (the child), `core` (the parent: tasks) and `results`, `manage` (deaths, starts, timeouts), `task` (a result), `build`, `verbs`, `lazy`,
-//! `generic`.
+//! results), `worker` (the child), `core` (the parent: tasks) and `results`, `manage` (deaths, starts, timeouts), `task`
+//! (a result) and `error`, `build`, `verbs`, `maps`, `lazy`, `generic`.
 
 mod build;
 mod core;
+mod error;
 mod generic;
 mod lazy;
 mod manage;
+mod maps;
 mod outbox;
 mod post;
 mod results;
@@ -21,7 +23,8 @@ mod verbs;
 mod worker;
 
 pub use build::PoolBuilder;
+pub use error::{SubmitError, TaskError};
 pub use generic::{Pending, Pool as AnyPool, Portable};
 pub use lazy::{Imap, ImapUnordered};
-pub use task::{AsyncResult, RanOn, SubmitError, TaskError};
+pub use task::{AsyncResult, RanOn};
 pub use verbs::{Pool, WorkerInfo};

@@ -12,6 +12,7 @@
 //!   ring is dead, and its burial does it.
 #![forbid(unsafe_code)]
 
+use core::borrow::Borrow;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{Ordering, fence};
 use core::time::Duration;
@@ -21,7 +22,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::core::{Core, End, KEY_INNER, KEY_NUDGE, KEY_RESULTS};
-use super::task::{Finished, RanOn, TaskError};
+use super::error::TaskError;
+use super::task::{Finished, RanOn};
 use super::worker;
 use crate::base::backoff::Backoff;
 use crate::io::pollable::Direction;
@@ -188,7 +190,11 @@ impl Core {
         let mut callbacks = Vec::new();
         for (end, finished) in ends {
             match end {
-                End::Slot(slot) => slot.finish(finished),
+                End::Slot(slot) => {
+                    if let Err(finished) = slot.finish_quietly(finished) {
+                        callbacks.push((End::Slot(slot), finished));
+                    }
+                }
                 End::Quick(f) => f(finished),
                 End::Callback(_) => callbacks.push((end, finished)),
             }
@@ -203,11 +209,27 @@ impl Core {
     pub(super) fn finish_and_nudge(&self, ends: Vec<(End, Finished)>) {
         let any = !ends.is_empty();
         self.finish(ends);
+        if any {
+            self.nudge();
+        }
+    }
+
+    /// Lets the leader look whether what has ended was its own.
+    pub(super) fn nudge(&self) {
         fence(Ordering::SeqCst);
         // SeqCst: the leader says that it leads before it looks at its event (I3).
-        if any && self.led.load(Ordering::SeqCst) {
+        if self.led.load(Ordering::SeqCst) {
             epoll::signal(&self.nudge);
         }
+    }
+
+    /// Has workers ring for each result, until what this gives is dropped.
+    pub(super) fn want<C: Borrow<Self>>(core: &C) -> Wanted<C>
+    where
+        C: Clone,
+    {
+        core.borrow().outboxes.want();
+        Wanted(core.clone())
     }
 
     /// Waits for the end of a task; false if the deadline came first. A cancellation point.
@@ -215,7 +237,7 @@ impl Core {
         if done.is_set() {
             return true;
         }
-        let _wanted = Wanted::new(self);
+        let _wanted = Self::want(&self);
         // SeqCst: as in `finish_and_nudge`.
         if !self.led.swap(true, Ordering::SeqCst) {
             fence(Ordering::SeqCst);
@@ -249,18 +271,11 @@ fn describe_failure(reply: &[u8]) -> String {
 }
 
 /// Has workers ring for each result, until dropped.
-struct Wanted<'a>(&'a Core);
+pub(super) struct Wanted<C: Borrow<Core>>(C);
 
-impl<'a> Wanted<'a> {
-    fn new(core: &'a Core) -> Self {
-        core.outboxes.want();
-        Self(core)
-    }
-}
-
-impl Drop for Wanted<'_> {
+impl<C: Borrow<Core>> Drop for Wanted<C> {
     fn drop(&mut self) {
-        self.0.outboxes.unwant();
+        self.0.borrow().outboxes.unwant();
     }
 }
 

@@ -1,174 +1,19 @@
-//! One task of a pool of processes: why it has no value, and where its value goes.
+//! One task of a pool of processes: where its value goes.
 #![forbid(unsafe_code)]
 
-use core::fmt;
 use core::marker::PhantomData;
-use core::time::Duration;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
 use super::core::Core;
+use super::error::TaskError;
 use crate::process::call;
 use crate::process::channel::Message;
-use crate::process::codec::{DecodeError, EncodeError};
-use crate::process::error::{Failure, SpawnError, signal_name};
-use crate::runtime::far;
-use crate::sync::{Event, Mutex};
-
-/// Why a task of a pool of processes has no value to give.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum TaskError {
-    /// It panicked.
-    Panicked {
-        /// What it panicked with, if that was text.
-        message: String,
-        /// Where, if the worker was told to find out (`RUST_BACKTRACE=1`).
-        backtrace: Option<String>,
-    },
-    /// The worker that had it died, and it may not be tried again, or not once more.
-    WorkerDied {
-        /// The worker's process.
-        pid: u32,
-        /// The signal that ended it, if one did.
-        signal: Option<i32>,
-        /// The code it exited with, if it did.
-        code: Option<i32>,
-    },
-    /// It was not done in the time that the pool gives a task; its worker was killed and replaced.
-    TimedOut(Duration),
-    /// The worker could not decode the arguments.
-    Arguments(DecodeError),
-    /// The value could not be encoded, or not sent; says why.
-    Encode(String),
-    /// What came is not the value.
-    Decode(DecodeError),
-    /// Arguments or result did not get across: descriptors or memory ran out on the way; says why.
-    Transfer(String),
-    /// The pool was terminated first.
-    Terminated {
-        /// The name of the pool.
-        pool: Arc<str>,
-    },
-    /// The pool cannot start workers any more; says why.
-    Broken {
-        /// The name of the pool.
-        pool: Arc<str>,
-        /// What the last attempts said.
-        cause: Arc<str>,
-    },
-    /// The pool did not take it.
-    Refused(SubmitError),
-}
-
-impl fmt::Display for TaskError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Panicked { message, .. } => write!(f, "the task panicked: {message}"),
-            Self::WorkerDied { pid, signal: Some(signal), .. } => {
-                write!(f, "the worker that had the task (pid {pid}) was ended by {}", signal_name(*signal))
-            }
-            Self::WorkerDied { pid, code: Some(code), .. } => {
-                write!(f, "the worker that had the task (pid {pid}) exited with code {code}")
-            }
-            Self::WorkerDied { pid, .. } => write!(f, "the worker that had the task (pid {pid}) ended"),
-            Self::TimedOut(limit) => {
-                write!(f, "the task was not done after {limit:?}; its worker was killed and replaced")
-            }
-            Self::Arguments(error) => write!(f, "the worker did not get the arguments: {error}"),
-            Self::Encode(text) => write!(f, "the task could not send its result: {text}"),
-            Self::Decode(error) => error.fmt(f),
-            Self::Transfer(text) => write!(f, "arguments or result of the task did not get across: {text}"),
-            Self::Terminated { pool } => write!(f, "pool '{pool}' was terminated before the task was done"),
-            Self::Broken { pool, cause } => broken(f, pool, cause),
-            Self::Refused(error) => error.fmt(f),
-        }
-    }
-}
-
-fn broken(f: &mut fmt::Formatter<'_>, pool: &str, cause: &str) -> fmt::Result {
-    write!(f, "pool '{pool}' is broken: its workers do not start: {cause}")
-}
-
-impl core::error::Error for TaskError {}
-
-impl From<SubmitError> for TaskError {
-    fn from(error: SubmitError) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl From<Failure> for TaskError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Panicked { message, backtrace } => Self::Panicked { message, backtrace },
-            Failure::Arguments(error) => Self::Arguments(error),
-            Failure::Encode(text) | Failure::SetUp(text) => Self::Encode(text),
-            Failure::Transfer(text) => Self::Transfer(text),
-        }
-    }
-}
-
-/// Why a pool of processes did not take a task. Nothing of it has run.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum SubmitError {
-    /// It is closed.
-    Closed {
-        /// The name of the pool.
-        pool: Arc<str>,
-    },
-    /// As many tasks wait as may, and the pool rejects what is too much.
-    Full {
-        /// The name of the pool.
-        pool: Arc<str>,
-    },
-    /// It cannot start workers; says why.
-    Broken {
-        /// The name of the pool.
-        pool: Arc<str>,
-        /// What the last attempts said.
-        cause: Arc<str>,
-    },
-    /// The arguments cannot be encoded.
-    Encode(EncodeError),
-    /// The function cannot run in another process; says why.
-    Function(Arc<str>),
-}
-
-impl fmt::Display for SubmitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed { pool } => write!(f, "pool '{pool}' is closed and takes no more tasks"),
-            Self::Full { pool } => write!(
-                f,
-                "pool '{pool}' has as many waiting tasks as it may; try again later, or let it block"
-            ),
-            Self::Broken { pool, cause } => broken(f, pool, cause),
-            Self::Encode(error) => error.fmt(f),
-            Self::Function(text) => f.write_str(text),
-        }
-    }
-}
-
-impl core::error::Error for SubmitError {}
-
-impl From<EncodeError> for SubmitError {
-    fn from(error: EncodeError) -> Self {
-        Self::Encode(error)
-    }
-}
-
-impl From<SpawnError> for SubmitError {
-    fn from(error: SpawnError) -> Self {
-        match error {
-            SpawnError::Encode(error) => Self::Encode(error),
-            other => Self::Function(other.to_string().into()),
-        }
-    }
-}
+use crate::thread::outcome::Outcome;
+use crate::thread::verbs::async_result;
 
 /// Who ran a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,95 +35,95 @@ impl Finished {
     /// The value. `Drop` of the descriptors that nobody takes closes them.
     pub(super) fn value<R: DeserializeOwned>(self) -> Result<R, TaskError> {
         let (bytes, fds) = self.result?;
-        match call::read_reply(&bytes, fds) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(failure)) => Err(failure.into()),
-            Err(error) => Err(TaskError::Decode(error)),
-        }
+        value(&bytes, fds)
+    }
+
+    /// A value of its own for one who only looks at it.
+    fn copy<R: DeserializeOwned>(&self) -> Result<R, TaskError> {
+        let (bytes, fds) = self.result.as_ref().map_err(TaskError::clone)?;
+        let copies: Result<Vec<OwnedFd>, _> = fds.iter().map(OwnedFd::try_clone).collect();
+        value(bytes, copies.map_err(|error| TaskError::Transfer(error.to_string()))?)
+    }
+}
+
+/// The value that a reply holds.
+fn value<R: DeserializeOwned>(bytes: &[u8], fds: Vec<OwnedFd>) -> Result<R, TaskError> {
+    match call::read_reply(bytes, fds) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(failure)) => Err(failure.into()),
+        Err(error) => Err(TaskError::Decode(error)),
     }
 }
 
 /// Where the end of one task is put.
-#[derive(Default)]
-pub(super) struct Slot {
-    finished: Mutex<Option<Finished>>,
-    pub(super) done: Event,
-}
-
-impl Slot {
-    pub(super) fn finish(&self, finished: Finished) {
-        *self.finished.lock() = Some(finished);
-        self.done.set();
-    }
-}
+pub(super) type Slot = Outcome<Finished>;
 
 /// The result of a task, when it is there. Dropping it lets the task go on.
 ///
 /// On a coroutine, waiting leaves the worker thread to others.
-pub struct AsyncResult<R> {
+///
+/// # Examples
+/// ```
+/// let pool = ropewalk::process::Pool::new(1)?;
+/// let (sender, told) = ropewalk::channel::bounded(1);
+/// let task = pool.apply_async(|n: u32| n * 2, 21).unwrap();
+/// let task = task.on_success(move |value| sender.send(*value).unwrap());
+/// assert_eq!(told.recv(), Ok(42));
+/// task.wait();
+/// assert!(task.is_ready() && task.ran_on().is_some());
+/// assert_eq!(task.successful(), Some(true));
+/// assert_eq!(task.get().unwrap(), 42);
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
+pub struct AsyncResult<T> {
     pub(super) slot: Arc<Slot>,
     pub(super) core: Arc<Core>,
-    pub(super) value: PhantomData<fn() -> R>,
+    pub(super) value: PhantomData<fn() -> T>,
 }
 
-impl<R> AsyncResult<R> {
-    /// Waits until the task is done. A cancellation point; the task goes on without us.
-    pub fn wait(&self) {
-        self.core.wait_for(&self.slot.done, None);
+async_result!(AsyncResult<T: DeserializeOwned>, TaskError, called "a thread of the pool in this process");
+
+impl<T> AsyncResult<T> {
+    fn wait_until(&self, deadline: Option<Instant>) -> bool {
+        self.core.wait_for(self.slot.done(), deadline)
     }
 
-    /// As [`wait`](Self::wait), but no longer than `limit`. False if that came first.
-    pub fn wait_timeout(&self, limit: Duration) -> bool {
-        self.wait_deadline(far::after(limit))
-    }
-
-    /// As [`wait`](Self::wait), but no longer than until `deadline`. False if that came first.
-    pub fn wait_deadline(&self, deadline: Instant) -> bool {
-        self.core.wait_for(&self.slot.done, Some(deadline))
-    }
-
-    /// Tells whether the task is done. Never waits.
-    pub fn is_ready(&self) -> bool {
-        if !self.slot.done.is_set() {
+    fn is_done(&self) -> bool {
+        let done = self.slot.done();
+        if !done.is_set() {
             self.core.help();
         }
-        self.slot.done.is_set()
+        done.is_set()
     }
 
     /// Who ran the task; `None` before it is done, and if no worker finished it. Never waits.
     pub fn ran_on(&self) -> Option<RanOn> {
-        self.slot.finished.lock().as_ref().and_then(|finished| finished.ran_on)
+        self.slot.look(|finished| finished.ran_on).flatten()
     }
 }
 
-impl<R: DeserializeOwned> AsyncResult<R> {
-    /// Waits for the result and takes it. A cancellation point; the task goes on without us.
-    ///
-    /// # Errors
-    /// [`TaskError`] if there is no value.
-    pub fn get(self) -> Result<R, TaskError> {
-        self.wait();
-        self.take()
+impl<T: DeserializeOwned> AsyncResult<T> {
+    fn take(self) -> Result<T, TaskError> {
+        self.slot.take().value()
     }
 
-    /// As [`get`](Self::get), but waits no longer than `limit`.
-    ///
-    /// # Errors
-    /// This very handle, if the task is not done by then.
-    pub fn get_timeout(self, limit: Duration) -> Result<Result<R, TaskError>, Self> {
-        if self.wait_timeout(limit) { Ok(self.take()) } else { Err(self) }
+    fn ok(&self) -> Option<bool> {
+        self.slot.look(|finished| finished.copy::<T>().is_ok())
     }
 
-    fn take(self) -> Result<R, TaskError> {
-        let finished = self.slot.finished.lock().take();
-        finished
-            .unwrap_or_else(|| unreachable!("the one handle takes the result once, when it is there"))
-            .value()
-    }
-}
-
-impl<R> fmt::Debug for AsyncResult<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsyncResult").field("ready", &self.is_ready()).finish_non_exhaustive()
+    fn then(&self, f: impl FnOnce(Result<&T, &TaskError>) + Send + 'static)
+    where
+        T: 'static,
+    {
+        // From now on its end is to be known at once.
+        let wanted = Core::want(&self.core);
+        let waits = self.slot.then(move |finished: &Finished| {
+            f(finished.copy().as_ref());
+            drop(wanted);
+        });
+        if waits {
+            // It may have come already without a word.
+            self.core.hand_over();
+        }
     }
 }

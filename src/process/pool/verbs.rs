@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::build::PoolBuilder;
 use super::core::{Core, End};
-use super::lazy::{Imap, ImapUnordered};
-use super::task::{AsyncResult, Slot, SubmitError, TaskError};
+use super::error::{SubmitError, TaskError};
+use super::task::{AsyncResult, Slot};
 use crate::process::call::Call;
 use crate::process::codec;
 use crate::process::error::SpawnError;
@@ -123,6 +123,15 @@ impl Pool {
     /// As [`apply_async`](Self::apply_async), and gives the result to `callback`, which runs on a thread of
     /// the pool in this process.
     ///
+    /// # Examples
+    /// ```
+    /// let pool = ropewalk::process::Pool::new(1)?;
+    /// let (sender, told) = ropewalk::channel::bounded(1);
+    /// pool.apply_callback(|n: u32| n * 2, 21, move |result| sender.send(result.unwrap()).unwrap()).unwrap();
+    /// assert_eq!(told.recv(), Ok(42));
+    /// # Ok::<(), ropewalk::process::SpawnError>(())
+    /// ```
+    ///
     /// # Errors
     /// As for `apply_async`; the callback is not called then.
     pub fn apply_callback<A, R>(
@@ -144,119 +153,19 @@ impl Pool {
         call: Call,
         arguments: &A,
     ) -> Result<AsyncResult<R>, SubmitError> {
-        let slot = Arc::new(Slot::default());
+        let slot = Arc::new(Slot::new());
         let end = End::Slot(Arc::clone(&slot));
         self.core.submit(call, codec::encode(arguments, Vec::new())?, end)?;
         Ok(AsyncResult { slot, core: Arc::clone(&self.core), value: PhantomData })
     }
 
-    pub(super) fn submit_quick<A: Serialize>(
+    pub(super) fn submit_quick<A: Serialize + ?Sized>(
         &self,
         call: Call,
         arguments: &A,
         end: impl FnOnce(super::task::Finished) + Send + 'static,
     ) -> Result<(), SubmitError> {
         self.core.submit(call, codec::encode(arguments, Vec::new())?, End::Quick(Box::new(end)))
-    }
-
-    /// Runs `f` on every item, and gives the values in the order of the items. Items go to the workers in
-    /// chunks, four for each worker.
-    ///
-    /// # Errors
-    /// The first error in that order; it fails a whole chunk, and the other chunks run all the same.
-    pub fn map<A, R>(&self, f: fn(A) -> R, items: impl IntoIterator<Item = A>) -> Result<Vec<R>, TaskError>
-    where
-        A: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned,
-    {
-        let items: Vec<A> = items.into_iter().collect();
-        let chunk = items.len().div_ceil(4 * self.size());
-        self.map_chunked(f, items, chunk.max(1))
-    }
-
-    /// As [`map`](Self::map), with chunks of `chunk` items. With 1, a death loses one item only.
-    ///
-    /// # Errors
-    /// As for `map`.
-    ///
-    /// # Panics
-    /// For chunks of 0 items.
-    pub fn map_chunked<A, R>(
-        &self,
-        f: fn(A) -> R,
-        items: impl IntoIterator<Item = A>,
-        chunk: usize,
-    ) -> Result<Vec<R>, TaskError>
-    where
-        A: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned,
-    {
-        let call = Call::each(f).map_err(SubmitError::from)?;
-        self.in_chunks(call, items.into_iter().collect(), chunk)
-    }
-
-    /// As [`map`](Self::map), for a function of two arguments.
-    ///
-    /// # Errors
-    /// As for `map`.
-    pub fn starmap<A, B, R>(
-        &self,
-        f: fn(A, B) -> R,
-        items: impl IntoIterator<Item = (A, B)>,
-    ) -> Result<Vec<R>, TaskError>
-    where
-        A: Serialize + DeserializeOwned,
-        B: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned,
-    {
-        let items: Vec<(A, B)> = items.into_iter().collect();
-        let chunk = items.len().div_ceil(4 * self.size());
-        self.in_chunks(Call::star_each(f).map_err(SubmitError::from)?, items, chunk.max(1))
-    }
-
-    /// Runs `f` with two arguments in a worker, and waits for its value.
-    ///
-    /// # Errors
-    /// [`TaskError`] if there is no value.
-    pub fn starapply<A, B, R>(&self, f: fn(A, B) -> R, arguments: (A, B)) -> Result<R, TaskError>
-    where
-        A: Serialize + DeserializeOwned,
-        B: Serialize + DeserializeOwned,
-        R: Serialize + DeserializeOwned,
-    {
-        self.submit(Call::star(f).map_err(SubmitError::from)?, &arguments)?.get()
-    }
-
-    fn in_chunks<A, R>(&self, call: Call, items: Vec<A>, chunk: usize) -> Result<Vec<R>, TaskError>
-    where
-        A: Serialize,
-        R: DeserializeOwned,
-    {
-        assert!(chunk > 0, "pool '{}': chunks of 0 items would never come to an end", self.name());
-        let submit = |chunk: &[A]| self.submit::<[A], Vec<R>>(call, chunk);
-        let chunks = items.chunks(chunk).map(submit).collect::<Result<Vec<_>, _>>()?;
-        let values: Vec<_> = chunks.into_iter().map(AsyncResult::get).collect();
-        let mut all = Vec::with_capacity(items.len());
-        for chunk in values {
-            all.extend(chunk?);
-        }
-        Ok(all)
-    }
-
-    /// As [`map`](Self::map), lazily and one by one: items are taken as values are asked for, some ahead.
-    pub fn imap<A, R, I>(&self, f: fn(A) -> R, items: I) -> Imap<'_, I::IntoIter, A, R>
-    where
-        I: IntoIterator<Item = A>,
-    {
-        Imap::new(self, f, items.into_iter())
-    }
-
-    /// As [`imap`](Self::imap), but gives values as they are done.
-    pub fn imap_unordered<A, R, I>(&self, f: fn(A) -> R, items: I) -> ImapUnordered<'_, I::IntoIter, A, R>
-    where
-        I: IntoIterator<Item = A>,
-    {
-        ImapUnordered::new(self, f, items.into_iter())
     }
 
     /// Takes no more tasks; those it has still run. Never waits.
