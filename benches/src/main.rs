@@ -38,6 +38,8 @@ fn child(words: &[String], scale: Scale) -> ExitCode {
 }
 
 fn main() -> ExitCode {
+    // A process that this peer starts is this program, and ends here.
+    procspawn::init();
     let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let before = words.len();
     words.retain(|word| word != "--quick");

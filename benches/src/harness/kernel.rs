@@ -94,6 +94,19 @@ pub fn time_of_others() -> Duration {
     Duration::from_nanos(nanos.sum())
 }
 
+/// The processor time of all threads of a process, and how often they have gone to sleep.
+pub fn usage_of(pid: u32) -> (Duration, u64) {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
+    let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
+    let (mut nanos, mut sleeps) = (0, 0);
+    for path in tasks.filter_map(Result::ok).map(|task| task.path()) {
+        let stat = read(path.join("schedstat"));
+        nanos += stat.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+        sleeps += number(&read(path.join("status")), "voluntary_ctxt_switches:");
+    }
+    (Duration::from_nanos(nanos), sleeps)
+}
+
 /// Ends the process at once, without unwinding what is still in it.
 pub fn exit_now() -> ! {
     // SAFETY: nothing of the process is needed any more.

@@ -7,6 +7,7 @@ mod idle;
 mod mutex;
 mod parked;
 mod ping_pong;
+mod processes;
 mod reads;
 mod skynet;
 mod sleepers;
@@ -35,4 +36,8 @@ pub static ALL: &[&[Group]] = &[
     fetch::GROUPS,
     reads::GROUPS,
     idle::GROUPS,
+    processes::GROUPS[0],
+    processes::GROUPS[1],
+    processes::GROUPS[2],
+    processes::GROUPS[3],
 ];

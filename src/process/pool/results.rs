@@ -224,10 +224,7 @@ impl Core {
     }
 
     /// Has workers ring for each result, until what this gives is dropped.
-    pub(super) fn want<C: Borrow<Self>>(core: &C) -> Wanted<C>
-    where
-        C: Clone,
-    {
+    pub(super) fn want<C: Borrow<Self> + Clone>(core: &C) -> Wanted<C> {
         core.borrow().outboxes.want();
         Wanted(core.clone())
     }
