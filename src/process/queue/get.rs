@@ -67,7 +67,7 @@ impl Core {
         mut act: impl FnMut(Limit) -> Result<R, NotGot>,
     ) -> Result<R, NotGot> {
         let body = self.object.body();
-        self.spin(|| body.len() > 0);
+        self.spin(self.latest.len(), || body.len() > 0);
         let mut in_time = true;
         let baton = Baton::new(self.event(FILLED), || body.len() > 0);
         loop {
@@ -119,7 +119,9 @@ impl Core {
         }
         // SAFETY: the lock is held, and the tail is not the head.
         let header = unsafe { record::header(&self.object, head, tail.units_since(head)) };
-        Ok(Found { _held: held, head, header: header.ok_or(NotGot::Damaged)? })
+        let header = header.ok_or(NotGot::Damaged)?;
+        self.latest.note(header.len);
+        Ok(Found { _held: held, head, header })
     }
 
     #[inline]

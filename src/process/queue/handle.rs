@@ -16,8 +16,9 @@ use super::core::Core;
 use crate::io::passing::{self, Kind};
 use crate::runtime::far;
 
-/// Bytes of the ring where nothing else is said.
-const RING: usize = 1 << 20;
+/// Bytes of the ring where nothing else is said: three messages of a mebibyte, so that one is written while another
+/// is read.
+const RING: usize = 1 << 22;
 
 /// First in, first out, between processes: a bounded queue in shared memory.
 ///
@@ -51,7 +52,8 @@ impl<T: ?Sized> Clone for Queue<T> {
 }
 
 impl<T: ?Sized> Queue<T> {
-    /// Makes a queue for at most `capacity` messages, which together have up to a mebibyte.
+    /// Makes a queue for at most `capacity` messages, which together have up to four
+    /// mebibytes. So much memory is taken at once; see [`with_ring`](Self::with_ring) for less.
     ///
     /// # Errors
     /// `InvalidInput` for a capacity of zero or above 2^23; or what the kernel says: no descriptor left, or

@@ -87,7 +87,7 @@ impl Core {
         mut act: impl FnMut(Limit) -> Result<R, NotPut>,
     ) -> Result<R, NotPut> {
         let units = record::units(len);
-        self.spin(|| self.has_room(units));
+        self.spin(len, || self.has_room(units));
         let mut in_time = true;
         let baton = Baton::new(self.event(ROOM), || self.has_room(units));
         loop {
