@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use libc::{c_int, epoll_event, sigset_t, timespec};
 
+use super::errno::raw;
 use super::hook::{hook, pass};
 use super::offload::offload;
 use super::poll::{deadline, deadline_millis};
@@ -28,12 +29,23 @@ impl Place {
     }
 }
 
+/// The shortest time that a wait can take.
+static GLANCE: timespec = timespec { tv_sec: 0, tv_nsec: 1 };
+
 fn parking(symbol: Symbol, epoll: c_int, place: Place, until: Option<Instant>) -> isize {
     if place.2.is_null() {
         let wanted = [(epoll, libc::POLLIN)].into_iter();
         return Watches::new(wanted).run(symbol, until, || place.wait(epoll, 0));
     }
-    // A signal mask is a thread's: see `poll`.
+    if until.is_some_and(|until| Instant::now() >= until) {
+        return place.wait(epoll, 0);
+    }
+    // A signal mask is a thread's: see `poll`. Without any time at all this call does not look for signals.
+    match place.wait_fine(epoll, &raw const GLANCE) {
+        0 => {}
+        error if error == raw(libc::ENOSYS) => {}
+        answer => return answer,
+    }
     let left = until.map(|until| until.saturating_duration_since(Instant::now()));
     let millis =
         left.map_or(-1, |left| c_int::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX));

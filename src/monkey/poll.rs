@@ -1,14 +1,15 @@
 //! `poll`, `ppoll`, `select`, `pselect`.
 //!
 //! A call that changes the signal mask while it waits is made by another thread: a mask is a thread's, and others of the
-//! worker would have it too.
+//! worker would have it too. Before that it is made here once without waiting, so that a signal which is pending for the
+//! worker's own thread is handled, and ends the call, as it should.
 
 use core::time::Duration;
 use std::time::Instant;
 
 use libc::{c_int, c_short, fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
 
-use super::errno::raw;
+use super::errno::{self, raw};
 use super::hook::{hook, pass};
 use super::offload::offload;
 use super::ready::{AT_ONCE, Watches, ask_poll};
@@ -46,11 +47,31 @@ pub(super) fn deadline_millis(millis: c_int) -> Option<Instant> {
     u64::try_from(millis).ok().map(|millis| far::after(Duration::from_millis(millis)))
 }
 
+/// More descriptors than the largest table has.
+const MANY: nfds_t = 1 << 20;
+
 /// # Safety
 /// * The list is the caller's, and has that many.
 unsafe fn poll_parking(symbol: Symbol, list: *mut pollfd, count: nfds_t, until: Option<Instant>) -> isize {
-    let all: &[pollfd] = if list.is_null() {
-        &[]
+    let all: &[pollfd] = if list.is_null() || count > MANY {
+        // Refused, or too long to wait for: the kernel says which.
+        match ask_poll(list, count as usize, &raw const AT_ONCE) {
+            0 if count == 0 => &[],
+            0 => {
+                let lent = Lent((list, count));
+                return offload(symbol, || {
+                    let (list, count) = lent.get();
+                    let left =
+                        until.map(|until| timespec_of(until.saturating_duration_since(Instant::now())));
+                    ask_poll(
+                        list,
+                        count as usize,
+                        left.as_ref().map_or(core::ptr::null(), core::ptr::from_ref),
+                    )
+                });
+            }
+            answer => return answer,
+        }
     } else {
         // SAFETY: the caller's duty; what is read is copied before anything else happens.
         unsafe { core::slice::from_raw_parts(list, count as usize) }
@@ -80,11 +101,20 @@ hook! {
             Err(error) => error,
         }
     } else {
-        let lent = Lent((list, count, limit, mask));
-        offload(Symbol::Ppoll, || {
-            let (list, count, limit, mask) = lent.get();
-            ppoll_plain(list, count, limit, mask)
-        })
+        // SAFETY: the caller's duty.
+        if let Err(error) = unsafe { deadline(limit) } {
+            return errno::result(error) as c_int;
+        }
+        match ppoll_plain(list, count, &raw const AT_ONCE, mask) {
+            0 => {
+                let lent = Lent((list, count, limit, mask));
+                offload(Symbol::Ppoll, || {
+                    let (list, count, limit, mask) = lent.get();
+                    ppoll_plain(list, count, limit, mask)
+                })
+            }
+            answer => answer,
+        }
     }
 }
 
@@ -224,12 +254,26 @@ hook! {
         mask: *const sigset_t,
     ) -> c_int;
     kernel pselect_plain(count, [reads, writes, others], limit, mask);
-    parking if !mask.is_null() || count < 0 {
-        let lent = Lent((count, [reads, writes, others], limit, mask));
-        offload(Symbol::Pselect, || {
-            let (count, sets, limit, mask) = lent.get();
-            pselect_plain(count, sets, limit, mask)
-        })
+    parking if count < 0 {
+        raw(libc::EINVAL)
+    } else if !mask.is_null() {
+        // SAFETY: the caller's duty.
+        if let Err(error) = unsafe { deadline(limit) } {
+            return errno::result(error) as c_int;
+        }
+        // SAFETY: as above.
+        let sets = unsafe { Sets::new(count, [reads, writes, others]) };
+        match pselect_plain(count, [reads, writes, others], &raw const AT_ONCE, mask) {
+            0 => {
+                sets.restore();
+                let lent = Lent((count, [reads, writes, others], limit, mask));
+                offload(Symbol::Pselect, || {
+                    let (count, sets, limit, mask) = lent.get();
+                    pselect_plain(count, sets, limit, mask)
+                })
+            }
+            answer => answer,
+        }
     } else {
         // SAFETY: the caller's duty.
         match unsafe { deadline(limit) } {

@@ -38,6 +38,13 @@ pub(super) fn is_nonblocking(known: Known) -> Result<bool, isize> {
     Ok(nonblocking)
 }
 
+/// Tells whether the descriptor was opened for a direction. If not, it is never ready, and the kernel's call says so.
+pub(super) fn is_open_for(known: Known, direction: Direction) -> bool {
+    let flags = pass!(SYS_fcntl, known.fd(), libc::F_GETFL);
+    let only = if direction == Direction::Read { libc::O_RDONLY } else { libc::O_WRONLY };
+    flags < 0 || [only, libc::O_RDWR].contains(&(flags as i32 & libc::O_ACCMODE))
+}
+
 /// The socket's timeout for a direction, if it has one.
 pub(super) fn timeout(known: Known, direction: Direction) -> Option<Duration> {
     let none = NO_TIMEOUT[direction as usize];

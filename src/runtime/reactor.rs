@@ -106,7 +106,8 @@ impl Reactor {
         }
         let key = sources.insert((generation, Arc::clone(readiness)));
         let number = u32::try_from(key).map_err(|_| io::Error::other("too many sources in one reactor"))?;
-        let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP;
+        // Urgent data is something to read, too: `poll` may ask for it.
+        let interest = libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLOUT | libc::EPOLLRDHUP;
         let tag = u64::from(generation) << 32 | u64::from(number);
         if let Err(error) = epoll::add(&self.epoll, fd, interest, tag) {
             sources.remove(key);

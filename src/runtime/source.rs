@@ -101,7 +101,7 @@ impl Readiness {
     pub(super) fn event(&self, events: i32, woken: &mut impl FnMut(Claimed)) {
         let dead = events & (libc::EPOLLHUP | libc::EPOLLERR) != 0;
         let hung_up = dead || events & libc::EPOLLRDHUP != 0;
-        if events & libc::EPOLLIN != 0 || hung_up {
+        if events & (libc::EPOLLIN | libc::EPOLLPRI) != 0 || hung_up {
             self.lanes[0].event(hung_up, woken);
         }
         if events & libc::EPOLLOUT != 0 || dead {
