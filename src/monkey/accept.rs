@@ -127,14 +127,13 @@ fn kind_of_accepted(listener: Known) -> u64 {
 }
 
 fn accept_either(symbol: Symbol, fd: c_int, peer: Peer, flags: c_int) -> c_int {
-    if !gate::open(symbol) {
-        return errno::result(accept_plain(fd, peer, flags)) as c_int;
-    }
     let before = errno::get();
-    let listener = known(fd);
-    let answer = accept_parking(symbol, fd, peer, flags);
-    if let Ok(new) = c_int::try_from(answer)
-        && new >= 0
+    let (listener, answer) = match gate::open(symbol) {
+        true => (known(fd), accept_parking(symbol, fd, peer, flags)),
+        false => (None, accept_plain(fd, peer, flags)),
+    };
+    if let Ok(new @ 0..) = c_int::try_from(answer)
+        && gate::is_tracking()
     {
         slot::adopt(new, SOLE | listener.map_or(0, kind_of_accepted));
     }

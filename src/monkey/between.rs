@@ -8,9 +8,9 @@ use libc::{c_int, c_uint, off_t, size_t, ssize_t};
 use super::errno::raw;
 use super::hook::{hook, pass};
 use super::offload::offload;
-use super::slot::{Kind, known};
+use super::slot::{Kind, known, known_any};
 use super::symbols::Symbol;
-use super::wait::{Attempt, Direction, is_nonblocking};
+use super::wait::{Attempt, Direction, is_nonblocking, is_open_for};
 
 /// Offsets of the caller's, for a thread of the pool.
 #[derive(Clone, Copy)]
@@ -37,7 +37,7 @@ impl Offsets {
 fn wait_for(symbol: Symbol, fd: c_int, direction: Direction) -> Result<(), isize> {
     let Some(known) = known(fd) else { return Ok(()) };
     let waits = matches!(known.kind(), Kind::Tcp | Kind::Stream | Kind::Messages | Kind::Pipe | Kind::Device);
-    if !waits || is_nonblocking(known)? {
+    if !waits || !is_open_for(known, direction) || is_nonblocking(known)? {
         return Ok(());
     }
     match Attempt::new(symbol, known, direction).wait_ready() {
@@ -65,6 +65,11 @@ macro_rules! sendfile {
 
 sendfile! { Sendfile: sendfile; Sendfile64: sendfile64; }
 
+/// Tells whether it may be a pipe, one with a name included.
+fn is_pipe(fd: c_int) -> bool {
+    known_any(fd).is_some_and(|known| matches!(known.kind(), Kind::Pipe | Kind::Device))
+}
+
 hook! {
     Splice: fn splice(
         from: c_int,
@@ -77,7 +82,10 @@ hook! {
     kernel Offsets(from_offset, to_offset).splice(from, to, len, flags);
     parking {
         let offsets = Offsets(from_offset, to_offset);
-        let ready = if flags & libc::SPLICE_F_NONBLOCK != 0 {
+        let (pipes, given) = ([is_pipe(from), is_pipe(to)], [!from_offset.is_null(), !to_offset.is_null()]);
+        let is_refused = pipes == [false; 2] || (0..2).any(|side| pipes[side] && given[side]);
+        let ready = if len == 0 || is_refused || flags & libc::SPLICE_F_NONBLOCK != 0 {
+            // It does not wait, so nothing is waited for.
             Ok(())
         } else {
             wait_for(Symbol::Splice, from, Direction::Read)

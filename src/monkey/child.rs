@@ -139,3 +139,14 @@ hook! {
     kernel Info(info).wait(kind, id, options);
     parking waitid_parking(kind, id, Info(info), options)
 }
+
+/// libc's `vfork`, which is `fork` here. A child that shares the parent's memory would close and duplicate descriptors in
+/// the parent's table, and wake coroutines that wait for them.
+///
+/// # Safety
+/// * As libc's manual says.
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn vfork() -> pid_t {
+    // SAFETY: the caller's duty, which is more than that of `fork`.
+    unsafe { libc::fork() }
+}

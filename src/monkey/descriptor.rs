@@ -6,12 +6,13 @@ use core::ffi::c_void;
 use libc::{c_int, c_uint, socklen_t};
 
 use super::hook::pass;
+use super::patch::group::FILES;
 use super::slot::{self, FLAGS_KNOWN, FORCED, NO_TIMEOUT, NONBLOCKING, SOLE};
 use super::symbols::Symbol;
-use super::{accept, errno, gate, kind};
+use super::{accept, errno, gate, kind, record_lock};
 
 /// Tells whether the table is in use. Counts the call if it comes from a coroutine.
-fn is_tracking(symbol: Symbol) -> bool {
+pub(super) fn is_tracking(symbol: Symbol) -> bool {
     let tracking = gate::is_tracking();
     if tracking {
         gate::open(symbol);
@@ -20,7 +21,7 @@ fn is_tracking(symbol: Symbol) -> bool {
 }
 
 /// Takes in what a call has made.
-fn made(symbol: Symbol, answer: isize, flags: u64) -> c_int {
+pub(super) fn made(symbol: Symbol, answer: isize, flags: u64) -> c_int {
     if let Ok(fd) = c_int::try_from(answer)
         && fd >= 0
         && is_tracking(symbol)
@@ -52,13 +53,8 @@ pub(super) unsafe extern "C" fn socketpair(
     pair: *mut c_int,
 ) -> c_int {
     let answer = pass!(SYS_socketpair, domain, kind, protocol, pair);
-    if answer == 0 && is_tracking(Symbol::Socketpair) {
-        // SAFETY: the kernel has filled the caller's two.
-        for fd in unsafe { pair.cast::<[c_int; 2]>().read() } {
-            slot::adopt(fd, SOLE);
-        }
-    }
-    errno::result(answer) as c_int
+    // SAFETY: the kernel has filled the caller's two.
+    unsafe { super::made::made_pair(Symbol::Socketpair, answer, pair) }
 }
 
 /// libc's `close`. Coroutines that wait on the descriptor get `EBADF`.
@@ -139,16 +135,29 @@ fn set_flags(fd: c_int, flags: usize) -> isize {
     answer
 }
 
-/// libc's `fcntl`. Its third argument, if the command has one, is in the register of a third argument either way.
-///
-/// # Safety
-/// * As libc's manual says.
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+macro_rules! fcntl {
+    ($($symbol:ident: $name:ident;)*) => {
+        $(#[doc = concat!("libc's `", stringify!($name), "`. Its third argument, if the command has one, is in the register")]
+        /// of a third argument either way.
+        ///
+        /// # Safety
+        /// * As libc's manual says.
+        #[unsafe(no_mangle)]
+        pub(super) unsafe extern "C" fn $name(fd: c_int, command: c_int, argument: usize) -> c_int {
+            control(Symbol::$symbol, fd, command, argument)
+        })*
+    };
+}
+
+// C code that asks for files of more than two gigabytes calls the second.
+fcntl! { Fcntl: fcntl; Fcntl64: fcntl64; }
+
+fn control(symbol: Symbol, fd: c_int, command: c_int, argument: usize) -> c_int {
     let plain = || pass!(SYS_fcntl, fd, command, argument);
-    if !is_tracking(Symbol::Fcntl) {
+    if !gate::is_tracking() {
         return errno::result(plain()) as c_int;
     }
+    let on_coroutine = gate::open(symbol);
     let answer = match command {
         libc::F_SETFL => set_flags(fd, argument),
         libc::F_GETFL => {
@@ -158,7 +167,7 @@ pub(super) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize
         }
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
             slot::share(fd);
-            return made(Symbol::Fcntl, plain(), 0);
+            return made(symbol, plain(), 0);
         }
         libc::F_SETFD => {
             if argument & libc::FD_CLOEXEC as usize == 0
@@ -168,6 +177,12 @@ pub(super) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize
                 known.update(SOLE, 0);
             }
             plain()
+        }
+        libc::F_SETLKW | libc::F_OFD_SETLKW if on_coroutine && gate::is_patched(FILES) => {
+            let before = errno::get();
+            let answer = record_lock::wait(symbol, fd, command, argument);
+            errno::set(before);
+            answer
         }
         _ => plain(),
     };

@@ -7,13 +7,10 @@ use core::ffi::{c_char, c_void};
 
 use libc::{c_int, c_uint, iovec, mode_t, off_t, size_t, ssize_t};
 
-use super::errno::raw;
-use super::gate::is_patched;
 use super::hook::{hook, pass};
 use super::offload::offload;
-use super::patch::group::{FILES, PIPES};
 use super::slot::{self, Kind, known};
-use super::stream::Buffers;
+use super::stream::{Buffers, Way};
 use super::symbols::Symbol;
 use super::{errno, file, gate};
 use crate::sys;
@@ -91,6 +88,50 @@ at_offset_vectored! {
     Pwritev64: fn pwritev64, SYS_pwritev, writes;
 }
 
+/// The offset -1 is the file's own: then it is `readv` and `writev` with flags, which sockets and pipes take as well.
+macro_rules! with_flags {
+    ($($symbol:ident: fn $name:ident, $kernel:ident, $way:ident;)*) => {
+        $(hook! {
+            $symbol: fn $name(fd: c_int, list: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t;
+            kernel pass!($kernel, fd, list, count, offset, 0usize, flags);
+            // SAFETY: the caller's duty.
+            parking match unsafe { Buffers::of(list, count) } {
+                Some(buffers) if flags == 0 && offset == -1 => Way::$way(Symbol::$symbol).run(fd, buffers),
+                Some(buffers) if flags & libc::RWF_NOWAIT == 0 && known(fd).is_some_and(is_file) => {
+                    file::transfer(
+                        Symbol::$symbol,
+                        buffers,
+                        |left, done| {
+                            let (at, flags) = (later(offset, done), flags | libc::RWF_NOWAIT);
+                            pass!($kernel, fd, left.list, left.count, at, 0usize, flags)
+                        },
+                        |left, done| {
+                            pass!($kernel, fd, left.list, left.count, later(offset, done), 0usize, flags)
+                        },
+                    )
+                }
+                _ => pass!($kernel, fd, list, count, offset, 0usize, flags),
+            }
+        })*
+    };
+}
+
+fn is_file(known: slot::Known) -> bool {
+    known.kind() == Kind::File
+}
+
+/// The offset after `done` bytes; the file's own moves by itself.
+fn later(offset: off_t, done: usize) -> off_t {
+    if offset == -1 { -1 } else { offset + done as off_t }
+}
+
+with_flags! {
+    Preadv2: fn preadv2, SYS_preadv2, read;
+    Preadv64v2: fn preadv64v2, SYS_preadv2, read;
+    Pwritev2: fn pwritev2, SYS_pwritev2, write;
+    Pwritev64v2: fn pwritev64v2, SYS_pwritev2, write;
+}
+
 hook! {
     Fsync: fn fsync(fd: c_int) -> c_int;
     kernel pass!(SYS_fsync, fd);
@@ -125,14 +166,22 @@ impl<T> Lent<T> {
 }
 
 /// Opens a file. The mode is an argument only if the flags make one; in its register is something either way.
-fn open_either(symbol: Symbol, directory: c_int, name: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+pub(super) fn open_either(
+    symbol: Symbol,
+    directory: c_int,
+    name: *const c_char,
+    flags: c_int,
+    mode: mode_t,
+) -> c_int {
     let lent: Lent<()> = Lent(name, core::ptr::null_mut());
-    if !gate::open(symbol) {
-        return errno::result(lent.open(directory, flags, mode)) as c_int;
-    }
     let before = errno::get();
-    let answer = offload(symbol, || lent.open(directory, flags, mode));
-    if let Ok(fd @ 0..) = c_int::try_from(answer) {
+    let answer = match gate::open(symbol) {
+        true => offload(symbol, || lent.open(directory, flags, mode)),
+        false => lent.open(directory, flags, mode),
+    };
+    if let Ok(fd @ 0..) = c_int::try_from(answer)
+        && gate::is_tracking()
+    {
         slot::retire(fd);
     }
     errno::set(before);
@@ -230,23 +279,4 @@ hook! {
             offload(Symbol::Statx, || lent.look_wide(directory, flags, mask))
         }
     }
-}
-
-/// libc's `flock`. There is no telling when a lock comes free, so it is tried again after growing pauses.
-///
-/// # Safety
-/// * None; it takes numbers.
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn flock(fd: c_int, operation: c_int) -> c_int {
-    let answer = if gate::open(Symbol::Flock) && operation & libc::LOCK_NB == 0 && is_patched(PIPES | FILES) {
-        let before = errno::get();
-        let answer = super::time::retry(Symbol::Flock, raw(libc::EWOULDBLOCK), || {
-            pass!(SYS_flock, fd, operation | libc::LOCK_NB)
-        });
-        errno::set(before);
-        answer
-    } else {
-        pass!(SYS_flock, fd, operation)
-    };
-    errno::result(answer) as c_int
 }

@@ -21,11 +21,12 @@ use std::time::Instant;
 use super::errno::raw;
 use super::hook::pass;
 use super::symbols::Symbol;
+use super::{from_handler, gate};
 use crate::runtime::park::{Outcome, Reason};
 use crate::runtime::shield::Shield;
 use crate::runtime::wait_queue::{How, WaitQueue};
 
-const SHARDS: usize = 256;
+pub(super) const SHARDS: usize = 256;
 
 /// A part of the table: the words whose addresses fall to it.
 #[repr(align(128))]
@@ -37,11 +38,16 @@ struct Shard {
 static TABLE: [Shard; SHARDS] =
     [const { Shard { waiting: AtomicUsize::new(0), queue: WaitQueue::new(()) } }; SHARDS];
 
-/// The part for an address.
-fn shard(address: usize) -> &'static Shard {
+/// The number of the part for an address.
+fn shard_number(address: usize) -> usize {
     // Fibonacci hashing: the upper bits of the product are well mixed.
     let mixed = (address as u64 >> 2).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    &TABLE[(mixed >> 56) as usize % SHARDS]
+    (mixed >> 56) as usize % SHARDS
+}
+
+/// The part for an address.
+fn shard(address: usize) -> &'static Shard {
+    &TABLE[shard_number(address)]
 }
 
 /// Waits while the word at `address` is `expected`.
@@ -84,6 +90,9 @@ pub(super) fn wake(address: usize, count: u32) -> isize {
     if shard.waiting.load(Ordering::Relaxed) == 0 {
         return in_kernel(count);
     }
+    if gate::in_handler() && from_handler::hand_over(shard_number(address)) {
+        return in_kernel(count);
+    }
     // Relaxed: a rough alternation.
     if TURN.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
         let woken = wake_coroutines(shard, address, count);
@@ -95,6 +104,16 @@ pub(super) fn wake(address: usize, count: u32) -> isize {
         } else {
             (woken + wake_coroutines(shard, address, count - woken)) as isize
         }
+    }
+}
+
+/// Wakes every coroutine of a part of the table, whatever it waits for.
+pub(super) fn wake_all(number: usize) {
+    let shard = &TABLE[number];
+    // Not more often than somebody waits now: who is woken may wait again at once.
+    for _ in 0..shard.waiting.load(Ordering::SeqCst) {
+        let Some(claimed) = shard.queue.with(|(), list| list.claim_first()) else { return };
+        claimed.wake_in_turn();
     }
 }
 

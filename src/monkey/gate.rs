@@ -99,6 +99,11 @@ pub(super) fn probe(arrived: &'static [AtomicU32], f: impl FnOnce()) {
     PROBED.set(None);
 }
 
+/// Tells whether the calling thread runs a signal handler.
+pub(super) fn in_handler() -> bool {
+    HANDLERS.get() != 0
+}
+
 /// Counts the calling thread into a signal handler; the number of those before.
 pub(super) fn enter_handler() {
     HANDLERS.set(HANDLERS.get() + 1);

@@ -11,7 +11,8 @@
 //! through foreign frames; the next wait of this crate's own delivers it.
 //!
 //! What differs from libc: `pthread_cancel` does not end a replaced call, on any thread; a signal whose handler
-//! runs on the worker does not end a parked call with `EINTR`.
+//! runs on the worker does not end a parked call with `EINTR`, because there is no telling which of the worker's
+//! calls it was sent to; closing a descriptor ends the calls that wait on it with `EBADF`; `vfork` is `fork`.
 //!
 //! Reading order: `gate` (when a call waits like a coroutine), `hook` (what a replaced function looks like),
 //! `symbols` (all of them, and what they counted), `patch`, `self_test`; then `slot` (what is known of a
@@ -27,19 +28,25 @@ mod epoll;
 mod errno;
 mod file;
 mod files;
+mod fortified;
+mod from_handler;
 mod futex;
 mod gate;
 mod hook;
 mod kind;
 mod loader;
+mod made;
 mod message;
 mod names;
 mod offload;
+mod old_names;
 mod parker;
 mod patch;
 mod poll;
 mod ready;
 mod real;
+mod record_lock;
+mod rights;
 mod self_test;
 mod signal;
 mod slipped;

@@ -7,10 +7,9 @@ use core::ffi::{CStr, c_char, c_void};
 use core::{mem, ptr};
 use std::ffi::CString;
 
-use libc::{addrinfo, c_int, hostent, sockaddr, socklen_t};
+use libc::{addrinfo, c_int, sockaddr, socklen_t};
 
 use super::ask::ask;
-use super::offload::offload;
 use super::real::find;
 use super::symbols::Symbol;
 use super::{errno, gate};
@@ -180,85 +179,4 @@ pub(super) unsafe extern "C" fn getnameinfo(
         unsafe { copy_back(&found_service, service) };
     }
     error
-}
-
-/// The calling thread's h_errno.
-fn host_error() -> *mut c_int {
-    type Location = unsafe extern "C" fn() -> *mut c_int;
-    let Some(found) = find(c"__h_errno_location") else { return ptr::null_mut() };
-    // SAFETY: libc's function has this type.
-    let location = unsafe { mem::transmute::<*const c_void, Location>(found.as_ptr()) };
-    // SAFETY: takes no arguments.
-    unsafe { location() }
-}
-
-/// Makes a look-up of the old kind on another thread: its error is in h_errno, which is a thread's. What it answers is
-/// in a place of libc's that the next look-up of the process overwrites, as ever.
-fn old_look_up(symbol: Symbol, call: impl Fn() -> *mut hostent + Sync) -> *mut hostent {
-    let before = errno::get();
-    let error = core::sync::atomic::AtomicI32::new(0);
-    let answer = offload(symbol, || {
-        let host = call();
-        // SAFETY: null, or the place of that thread.
-        let told = unsafe { host_error().as_ref() }.copied().unwrap_or(0);
-        error.store(told, core::sync::atomic::Ordering::Relaxed);
-        host.expose_provenance().cast_signed()
-    });
-    // SAFETY: null, or the place of this thread.
-    if let Some(place) = unsafe { host_error().as_mut() } {
-        *place = error.load(core::sync::atomic::Ordering::Relaxed);
-    }
-    errno::set(before);
-    ptr::with_exposed_provenance_mut(answer.cast_unsigned())
-}
-
-/// A string of the caller's, for a thread of the pool.
-#[derive(Clone, Copy)]
-struct Name(*const c_char);
-
-// SAFETY: the caller of the replaced function waits until the call is over, wherever it is made.
-unsafe impl Sync for Name {}
-
-impl Name {
-    fn get(&self) -> *const c_char {
-        self.0
-    }
-}
-
-/// libc's `gethostbyname`.
-///
-/// # Safety
-/// * As libc's manual says.
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn gethostbyname(name: *const c_char) -> *mut hostent {
-    type Real = unsafe extern "C" fn(*const c_char) -> *mut hostent;
-    let Some(found) = find(c"gethostbyname") else { return ptr::null_mut() };
-    // SAFETY: libc's function has this type.
-    let real = unsafe { mem::transmute::<*const c_void, Real>(found.as_ptr()) };
-    if !gate::open(Symbol::Gethostbyname) {
-        // SAFETY: the caller's duty.
-        return unsafe { real(name) };
-    }
-    let name = Name(name);
-    // SAFETY: the caller's duty.
-    old_look_up(Symbol::Gethostbyname, || unsafe { real(name.get()) })
-}
-
-/// libc's `gethostbyname2`.
-///
-/// # Safety
-/// * As libc's manual says.
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn gethostbyname2(name: *const c_char, family: c_int) -> *mut hostent {
-    type Real = unsafe extern "C" fn(*const c_char, c_int) -> *mut hostent;
-    let Some(found) = find(c"gethostbyname2") else { return ptr::null_mut() };
-    // SAFETY: libc's function has this type.
-    let real = unsafe { mem::transmute::<*const c_void, Real>(found.as_ptr()) };
-    if !gate::open(Symbol::Gethostbyname2) {
-        // SAFETY: the caller's duty.
-        return unsafe { real(name, family) };
-    }
-    let name = Name(name);
-    // SAFETY: the caller's duty.
-    old_look_up(Symbol::Gethostbyname2, || unsafe { real(name.get(), family) })
 }

@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::{c_int, sighandler_t, siginfo_t};
 
-use super::{errno, gate};
+use super::{errno, from_handler, gate};
 
 const SIGNALS: usize = 65;
 
@@ -80,6 +80,15 @@ extern "C" fn enter(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     gate::leave_handler();
 }
 
+/// Signals of the program's own faults: their handlers wake nobody.
+const FAULTS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+
+/// Tells whether an action calls the same function in the same way. A handler that installs itself again must not
+/// allocate.
+fn is_same(one: &libc::sigaction, other: &libc::sigaction) -> bool {
+    one.sa_sigaction == other.sa_sigaction && one.sa_flags == other.sa_flags
+}
+
 /// Installs `action` behind `enter`, and tells what was there before.
 fn install(signal: c_int, action: libc::sigaction, old: *mut libc::sigaction) -> c_int {
     let Some(slot) = slot(signal) else {
@@ -89,8 +98,16 @@ fn install(signal: c_int, action: libc::sigaction, old: *mut libc::sigaction) ->
     let mut wrapped = action;
     wrapped.sa_sigaction = own_address();
     wrapped.sa_flags |= libc::SA_SIGINFO;
-    // Release pairs with the Acquire in `enter`. Before the call, so that `enter` never finds nothing.
-    let before = slot.swap(Box::into_raw(Box::new(action)), Ordering::AcqRel);
+    // Acquire: as in `enter`.
+    let mut before = slot.load(Ordering::Acquire);
+    // SAFETY: null, or an action, which is never freed.
+    if !unsafe { before.as_ref() }.is_some_and(|before| is_same(before, &action)) {
+        if !gate::in_handler() && !FAULTS.contains(&signal) {
+            from_handler::start();
+        }
+        // Release pairs with the Acquire in `enter`. Before the call, so that `enter` never finds nothing.
+        before = slot.swap(Box::into_raw(Box::new(action)), Ordering::AcqRel);
+    }
     // SAFETY: the actions live through the call; `enter` is fit to be a handler if the program's own is.
     let result = unsafe { call_real(signal, &raw const wrapped, old) };
     if result != 0 {

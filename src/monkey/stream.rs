@@ -15,7 +15,7 @@ use super::offload::offload;
 use super::patch::group::{FILES, PIPES, SOCKETS};
 use super::slot::{self, Kind, Known, known};
 use super::symbols::Symbol;
-use super::wait::{Attempt, Direction, is_nonblocking};
+use super::wait::{Attempt, Direction, is_nonblocking, is_open_for};
 use super::{file, vectors};
 
 /// The buffers of one call, as the caller gave them.
@@ -64,7 +64,7 @@ fn parking_kind(known: Known) -> Option<Kind> {
 
 /// A call on data in one direction: what it is in the end, and how it is tried.
 #[derive(Clone, Copy)]
-struct Way {
+pub(super) struct Way {
     symbol: Symbol,
     direction: Direction,
     /// `readv` or `writev`.
@@ -76,12 +76,12 @@ struct Way {
 }
 
 impl Way {
-    const fn read(symbol: Symbol) -> Self {
+    pub(super) const fn read(symbol: Symbol) -> Self {
         let (plain, trying, message) = (libc::SYS_readv, libc::SYS_preadv2, libc::SYS_recvmsg);
         Self { symbol, direction: Direction::Read, plain, trying, message }
     }
 
-    const fn write(symbol: Symbol) -> Self {
+    pub(super) const fn write(symbol: Symbol) -> Self {
         let (plain, trying, message) = (libc::SYS_writev, libc::SYS_pwritev2, libc::SYS_sendmsg);
         Self { symbol, direction: Direction::Write, plain, trying, message }
     }
@@ -128,7 +128,7 @@ impl Way {
         unsafe { crate::sys::raw::call(self.message, args) }
     }
 
-    fn run(self, fd: c_int, buffers: Buffers) -> isize {
+    pub(super) fn run(self, fd: c_int, buffers: Buffers) -> isize {
         let Some((known, kind)) = known(fd).and_then(|known| Some((known, parking_kind(known)?))) else {
             return self.block(fd, buffers);
         };
@@ -191,6 +191,7 @@ impl Way {
         match is_nonblocking(known) {
             Err(error) => return error,
             Ok(true) => return self.block(fd, buffers),
+            Ok(false) if !is_open_for(known, self.direction) => return self.block(fd, buffers),
             Ok(false) => {}
         }
         let mut attempt = Attempt::new(symbol, known, self.direction);

@@ -7,8 +7,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::patch::group::{CHILDREN, FILES, LOCKS, NAMES, PIPES, SOCKETS, TIME, WAITING};
 use super::{
-    accept, between, child, connect, descriptor, epoll, files, loader, message, names, poll, stream, syscall,
-    thread, time,
+    accept, between, child, connect, descriptor, epoll, files, fortified, loader, made, message, names,
+    old_names, poll, record_lock, stream, syscall, thread, time,
 };
 use crate::runtime::worker_index;
 
@@ -106,8 +106,12 @@ symbols! {
     Waitid: "waitid", CHILDREN, child::waitid;
     Getaddrinfo: "getaddrinfo", NAMES, names::getaddrinfo;
     Getnameinfo: "getnameinfo", NAMES, names::getnameinfo;
-    Gethostbyname: "gethostbyname", NAMES, names::gethostbyname;
-    Gethostbyname2: "gethostbyname2", NAMES, names::gethostbyname2;
+    Gethostbyname: "gethostbyname", NAMES, old_names::gethostbyname;
+    Gethostbyname2: "gethostbyname2", NAMES, old_names::gethostbyname2;
+    Gethostbyaddr: "gethostbyaddr", NAMES, old_names::gethostbyaddr;
+    GethostbynameR: "gethostbyname_r", NAMES, old_names::gethostbyname_r;
+    Gethostbyname2R: "gethostbyname2_r", NAMES, old_names::gethostbyname2_r;
+    GethostbyaddrR: "gethostbyaddr_r", NAMES, old_names::gethostbyaddr_r;
     Pread: "pread", FILES, files::pread;
     Pread64: "pread64", FILES, files::pread64;
     Pwrite: "pwrite", FILES, files::pwrite;
@@ -133,9 +137,39 @@ symbols! {
     Sendfile64: "sendfile64", SOCKETS | FILES, between::sendfile64;
     Splice: "splice", SOCKETS | PIPES, between::splice;
     CopyFileRange: "copy_file_range", FILES, between::copy_file_range;
-    Flock: "flock", PIPES | FILES, files::flock;
+    Preadv2: "preadv2", SOCKETS | PIPES | FILES, files::preadv2;
+    Preadv64v2: "preadv64v2", SOCKETS | PIPES | FILES, files::preadv64v2;
+    Pwritev2: "pwritev2", SOCKETS | PIPES | FILES, files::pwritev2;
+    Pwritev64v2: "pwritev64v2", SOCKETS | PIPES | FILES, files::pwritev64v2;
+    Creat: "creat", FILES, made::creat;
+    Creat64: "creat64", FILES, made::creat64;
+    ReadChk: "__read_chk", SOCKETS | PIPES | FILES, fortified::__read_chk;
+    PreadChk: "__pread_chk", FILES, fortified::__pread_chk;
+    Pread64Chk: "__pread64_chk", FILES, fortified::__pread64_chk;
+    RecvChk: "__recv_chk", SOCKETS, fortified::__recv_chk;
+    RecvfromChk: "__recvfrom_chk", SOCKETS, fortified::__recvfrom_chk;
+    PollChk: "__poll_chk", WAITING, fortified::__poll_chk;
+    PpollChk: "__ppoll_chk", WAITING, fortified::__ppoll_chk;
+    OpenChk: "__open_2", FILES, fortified::__open_2;
+    Open64Chk: "__open64_2", FILES, fortified::__open64_2;
+    OpenatChk: "__openat_2", FILES, fortified::__openat_2;
+    Openat64Chk: "__openat64_2", FILES, fortified::__openat64_2;
+    Flock: "flock", PIPES | FILES, record_lock::flock;
+    Lockf: "lockf", FILES, record_lock::lockf;
+    Lockf64: "lockf64", FILES, record_lock::lockf64;
     Dlopen: "dlopen", EVERY, loader::dlopen;
     Dlclose: "dlclose", EVERY, loader::dlclose;
+    Vfork: "vfork", EVERY, child::vfork;
+    Pipe: "pipe", EVERY, made::pipe;
+    Pipe2: "pipe2", EVERY, made::pipe2;
+    Eventfd: "eventfd", EVERY, made::eventfd;
+    TimerfdCreate: "timerfd_create", EVERY, made::timerfd_create;
+    Signalfd: "signalfd", EVERY, made::signalfd;
+    EpollCreate: "epoll_create", EVERY, made::epoll_create;
+    EpollCreate1: "epoll_create1", EVERY, made::epoll_create1;
+    InotifyInit: "inotify_init", EVERY, made::inotify_init;
+    InotifyInit1: "inotify_init1", EVERY, made::inotify_init1;
+    MemfdCreate: "memfd_create", EVERY, made::memfd_create;
     Socket: "socket", EVERY, descriptor::socket;
     Socketpair: "socketpair", EVERY, descriptor::socketpair;
     Close: "close", EVERY, descriptor::close;
@@ -144,6 +178,7 @@ symbols! {
     Dup2: "dup2", EVERY, descriptor::dup2;
     Dup3: "dup3", EVERY, descriptor::dup3;
     Fcntl: "fcntl", EVERY, descriptor::fcntl;
+    Fcntl64: "fcntl64", EVERY, descriptor::fcntl64;
     Ioctl: "ioctl", EVERY, descriptor::ioctl;
     Setsockopt: "setsockopt", EVERY, descriptor::setsockopt;
 }
