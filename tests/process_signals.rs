@@ -179,8 +179,10 @@ fn terminal() -> (OwnedFd, OwnedFd) {
     // SAFETY: writes two numbers.
     let made = unsafe { libc::openpty(&raw mut here, &raw mut there, none, none.cast(), none.cast()) };
     assert_eq!(made, 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: made for this caller.
-    unsafe { (OwnedFd::from_raw_fd(here), OwnedFd::from_raw_fd(there)) }
+    [here, there]
+        // SAFETY: both made for this caller.
+        .map(|end| unsafe { OwnedFd::from_raw_fd(end) })
+        .into()
 }
 
 fn settings(terminal: &OwnedFd) -> (u32, u32, u32, u32, Vec<u8>) {
@@ -194,12 +196,12 @@ fn settings(terminal: &OwnedFd) -> (u32, u32, u32, u32, Vec<u8>) {
 /// A shell with a terminal: runs jobs in front, as shells do, and tells what has become of terminal and group.
 fn shell((terminal, screen): (Fd, Fd)) {
     let terminal = OwnedFd::from(terminal);
-    // SAFETY: begins a session, with this terminal; ignores a signal, as shells do.
-    unsafe {
-        assert!(libc::setsid() > 0);
-        assert_eq!(libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0), 0);
-        libc::signal(libc::SIGTTOU, libc::SIG_IGN);
-    }
+    // SAFETY: begins a session.
+    assert!(unsafe { libc::setsid() } > 0);
+    // SAFETY: makes this its terminal.
+    assert_eq!(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) }, 0);
+    // SAFETY: ignores a signal, as shells do.
+    unsafe { libc::signal(libc::SIGTTOU, libc::SIG_IGN) };
     let before = settings(&terminal);
     let screen = OwnedFd::from(screen);
     let mut typed = std::fs::File::from(screen.try_clone().unwrap());
@@ -236,11 +238,13 @@ fn shell((terminal, screen): (Fd, Fd)) {
             assert!(Instant::now() < end, "somebody of the job is left");
             std::thread::yield_now();
         }
-        // SAFETY: the shell is in front again.
-        unsafe {
-            assert_eq!(libc::tcgetpgrp(terminal.as_raw_fd()), leader, "somebody else has come to the front");
-            assert_eq!(libc::tcsetpgrp(terminal.as_raw_fd(), libc::getpgrp()), 0);
-        }
+        // SAFETY: asks only.
+        let front = unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) };
+        assert_eq!(front, leader, "somebody else has come to the front");
+        // SAFETY: asks only.
+        let own = unsafe { libc::getpgrp() };
+        // SAFETY: puts the shell in front again.
+        assert_eq!(unsafe { libc::tcsetpgrp(terminal.as_raw_fd(), own) }, 0);
         assert_eq!(settings(&terminal), before, "the terminal has other settings");
     }
 }
@@ -323,6 +327,7 @@ fn processes_start_and_pools_work_under_a_debugger_that_follows_all_of_them() {
         };
         // SAFETY: makes one system call.
         let command = unsafe { command.pre_exec(follow) };
+        #[allow(clippy::zombie_processes, reason = "its tracer waits for it")]
         let child = command.spawn().unwrap();
         let (status, count) = trace(child.id().cast_signed());
         assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "status {status:x}");

@@ -76,8 +76,8 @@ unsafe fn each<M: Message>(list: *const M, count: c_uint, f: impl Fn(c_int)) {
             if header.cmsg_level == libc::SOL_SOCKET && header.cmsg_type == libc::SCM_RIGHTS {
                 // SAFETY: as above.
                 let data = unsafe { libc::CMSG_DATA(at) };
-                let said = (header.cmsg_len as usize).saturating_sub(data.addr() - at.addr());
-                let end = message.msg_control.addr() + message.msg_controllen as usize;
+                let said = header.cmsg_len.saturating_sub(data.addr() - at.addr());
+                let end = message.msg_control.addr() + message.msg_controllen;
                 let bytes = said.min(end.saturating_sub(data.addr()));
                 for number in 0..bytes / size_of::<c_int>() {
                     let place = data.cast::<c_int>().wrapping_add(number);

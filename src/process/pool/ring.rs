@@ -209,7 +209,9 @@ impl Board {
 
     pub(super) fn wake_all(&self) {
         fence(Ordering::SeqCst);
-        self.posts().for_each(|post| drop(post.wake()));
+        for post in self.posts() {
+            post.wake();
+        }
     }
 
     /// The head, and the state of its slot; `None` if the parent has not been there yet.
