@@ -149,13 +149,15 @@ fn file() -> c_int {
     file
 }
 
-/// Held by tests that have children, and ask for any of them.
-static FAMILY: std::sync::Mutex<()> = std::sync::Mutex::new(());
+/// Held by each table while it runs: one has children and asks for any of them, and between `fork` and `exec` a child has
+/// everybody's descriptors open, so that another table would see no end of what it has closed.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 type Case = (&'static str, fn(&mut Seen));
 
 /// Runs each case on this thread, and on a coroutine.
 fn alike(cases: &'static [Case]) {
+    let _alone = ALONE.lock();
     watched(move || {
         ropewalk::monkey::patch_all().unwrap();
         for (name, case) in cases {
