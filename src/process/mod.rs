@@ -6,7 +6,7 @@
 //! it, and takes nobody along but its own children.
 //!
 //! Reading order: `io::passing` (descriptors beside bytes), `codec`, `channel` (whole messages), `program`
-//! (code as a number), `call`; then a start: `start` and `request` (the parent), `divert` and `serve` (the
+//! (code as a number), `call`; then a start: `start`, `request` and `first` (the parent), `divert` and `serve` (the
 //! child), `keeper` (the thread they hang on); then `handle`, `stdio`, `builder`, `warm`, `pipe` and
 //! `pool`. What processes share: `shm`, then `queue` and `sync`; and `wait` for the first of them all.
 
@@ -17,6 +17,7 @@ pub(crate) mod codec;
 mod divert;
 mod error;
 mod fd;
+mod first;
 mod handle;
 mod keeper;
 mod pipe;

@@ -18,6 +18,7 @@ use super::builder::StartMethod;
 use super::channel::{Channel, Message};
 use super::codec;
 use super::error::SpawnError;
+use super::first::{gone, send};
 use super::handle::Child;
 use super::keeper::Keeper;
 use super::request::{Hello, KEPT, News, Request, Role, TIED, VARIABLE, Variable};
@@ -351,11 +352,6 @@ fn by_exec(plan: &Plan) -> Result<Arc<Child>, Failed> {
     }
 }
 
-/// Tells whether the other side of a socket has ended.
-fn gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
-}
-
 /// Sends a request, and gives the channel to the child that will be.
 fn ask(plan: &Plan, request: &Request, to: &Channel) -> io::Result<Channel> {
     let (channel, theirs) = Channel::pair()?;
@@ -382,29 +378,6 @@ fn ask(plan: &Plan, request: &Request, to: &Channel) -> io::Result<Channel> {
 fn send_planned(plan: &Plan, channel: &Channel) -> Result<(), SpawnError> {
     // A child that has been killed already says so by itself.
     plan.first.as_ref().map_or(Ok(()), |first| send(first, channel).map(drop))
-}
-
-/// Sends a child what it is to do; false if it has ended.
-fn send((bytes, fds): &Message, channel: &Channel) -> Result<bool, SpawnError> {
-    let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-    match channel.send(bytes, &borrowed, None) {
-        Err(error) if gone(&error) => Ok(false),
-        sent => sent.map(|_| true).map_err(SpawnError::kernel("the arguments of the process")),
-    }
-}
-
-/// Sends a child that waits what it is to do; false if it has ended. Not a cancellation point.
-pub(crate) fn send_first(first: &Message, child: &Child) -> Result<bool, SpawnError> {
-    let _shield = Shield::new();
-    send(first, child.channel())
-}
-
-/// Lets a child end that waits for what it is to do.
-pub(crate) fn dismiss(child: &Arc<Child>) {
-    let _shield = Shield::new();
-    // One that has ended needs no word.
-    let _ = child.channel().send(&[], &[], None);
-    detach(child);
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use super::builder::{Builder, first_message};
 use super::error::SpawnError;
 use super::handle::{Child, Process};
-use super::start;
 use super::stdio::Pipes;
+use super::{first, start};
 use crate::base::lock::Lock;
 use crate::thread::spawn_blocking;
 
@@ -81,7 +81,7 @@ impl Warm {
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        let first = first_message(f, &arguments)?;
+        let message = first_message(f, &arguments)?;
         loop {
             let waiting = self.shared.state.lock().ready.pop_front();
             let Ready { child, pipes } = match waiting {
@@ -89,7 +89,7 @@ impl Warm {
                 None => self.shared.start()?,
             };
             // It may have been killed while it waited; nothing has run then.
-            let begun = !child.has_ended() && start::send_first(&first, &child)?;
+            let begun = !child.has_ended() && first::send_first(&message, &child)?;
             // Made in any case, so that its end is taken in.
             let process = Process::of(child, pipes);
             if begun {
@@ -155,7 +155,7 @@ impl Shared {
 
 impl Ready {
     fn dismiss(self) {
-        start::dismiss(&self.child);
+        first::dismiss(&self.child);
     }
 }
 
