@@ -214,7 +214,8 @@ fn an_initialiser_that_never_succeeds_breaks_the_pool_after_few_starts_in_whatev
         let file = std::env::temp_dir().join(format!("ropewalk-starts-{}", std::process::id()));
         for (way, cause) in [(0, "no database"), (1, "code 9"), (2, "SIGABRT"), (3, "SIG")] {
             std::fs::write(&file, "").unwrap();
-            let pool = Pool::builder(2).initializer(fail, (way, file.clone())).build().unwrap();
+            let pool =
+                Pool::builder(2).name("failing").initializer(fail, (way, file.clone())).build().unwrap();
             let text = match pool.apply(|n: u32| n, 1) {
                 Err(error) => error.to_string(),
                 Ok(_) => panic!("it has worked"),
@@ -227,7 +228,8 @@ fn an_initialiser_that_never_succeeds_breaks_the_pool_after_few_starts_in_whatev
             assert!((3..=5).contains(&starts), "{starts} starts");
         }
         std::fs::remove_file(file).unwrap();
-        assert!(children().is_empty());
+        // Other tests of this process have children of their own.
+        assert!(!children().iter().any(|child| child.name.starts_with("failing")));
     });
 }
 

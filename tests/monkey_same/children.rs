@@ -1,4 +1,5 @@
 //! Children and names.
+#![allow(clippy::zombie_processes, reason = "the calls under test wait for them")]
 
 use std::mem::zeroed;
 use std::process::{Child, Command, Stdio};
