@@ -1,4 +1,4 @@
-//! Shields stay with the code that they are around, whoever runs it.
+//! Shields and time limits stay with the code that they are around, whoever runs it.
 #![allow(missing_docs, reason = "tests")]
 
 mod common;
@@ -112,5 +112,23 @@ fn a_coroutine_that_is_forgotten_under_a_shield_shields_nobody_else() {
         ropewalk::sleep(2 * MOMENT);
         handle.cancel();
         assert!(handle.join().unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn a_time_limit_that_a_suspended_coroutine_is_under_ends_no_wait_of_its_resumer() {
+    on_workers(|| {
+        let mut inner = Coroutine::<(), (), bool>::new(|out, ()| {
+            ropewalk::timeout(MOMENT, || {
+                out.suspend(());
+                Event::new().wait();
+            })
+            .is_err()
+        });
+        assert!(inner.resume(()).yielded().is_some());
+        // The limit passes meanwhile; nobody here is under it.
+        ropewalk::sleep(MOMENT * 3);
+        assert!(ropewalk::timeout(MOMENT, ropewalk::park).is_err());
+        assert_eq!(inner.resume(()).returned(), Some(true));
     });
 }

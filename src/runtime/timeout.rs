@@ -5,7 +5,8 @@
 //! `timeout` call with that entry catches it. So destructors run and locks are freed.
 //!
 //! Entries are values, found by number: a hand-resumed coroutine that is carried to another party in
-//! the middle of a `timeout` leaves a stale number behind, never a pointer.
+//! the middle of a `timeout` leaves a stale number behind, never a pointer. And its entry counts only for waits
+//! that come from within it: nobody could catch the unwinding of others.
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;
@@ -15,12 +16,22 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
 
 use super::{far, party};
+use crate::coroutine::stack::nest;
 use crate::coroutine::{id, unwind};
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     number: u64,
     deadline: Instant,
+    /// The coroutine that has called `timeout`, if that was resumed by hand.
+    within: Option<u64>,
+}
+
+impl Entry {
+    /// Whether the caller is under that `timeout`, and not only its party.
+    fn is_around(&self) -> bool {
+        self.within.is_none_or(nest::is_within)
+    }
 }
 
 /// The `timeout` calls a party is in, outermost first.
@@ -55,7 +66,7 @@ impl Scopes {
     #[inline]
     pub(crate) fn earliest(&self) -> Option<Instant> {
         let entries = self.0.take()?;
-        let earliest = entries.iter().map(|entry| entry.deadline).min();
+        let earliest = entries.iter().filter(|entry| entry.is_around()).map(|entry| entry.deadline).min();
         self.0.set(Some(entries));
         earliest
     }
@@ -63,7 +74,8 @@ impl Scopes {
     /// Unwinds to the outermost `timeout` call whose deadline has passed.
     pub(crate) fn raise_expired(&self) -> ! {
         let now = Instant::now();
-        let first = self.with(|entries| entries.iter().find(|entry| entry.deadline <= now).copied());
+        let expired = |entry: &&Entry| entry.deadline <= now && entry.is_around();
+        let first = self.with(|entries| entries.iter().find(expired).copied());
         match first {
             Some(entry) => unwind::raise(
                 Box::new(Expired(entry.number)),
@@ -128,7 +140,8 @@ impl From<Elapsed> for std::io::Error {
 pub fn timeout<T>(limit: Duration, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
     let number = id::next();
     let deadline = far::after(limit);
-    party::with_current(|party| party.scopes.with(|entries| entries.push(Entry { number, deadline })));
+    let entry = Entry { number, deadline, within: nest::innermost() };
+    party::with_current(|party| party.scopes.with(|entries| entries.push(entry)));
     let result = panic::catch_unwind(AssertUnwindSafe(f));
     party::with_current(|party| party.scopes.with(|entries| entries.retain(|entry| entry.number != number)));
     match result {

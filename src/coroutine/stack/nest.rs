@@ -1,4 +1,4 @@
-//! Stacks that were resumed by hand, one from another; and the shields on them.
+//! Stacks that were resumed by hand, one from another: whose shields and time limits count for whom.
 //!
 //! ```text
 //! the caller ─ slot ─ header.link ─▶ link ─▶ the resumer's stack ─ slot ─ header.link ─▶ … ─▶ null, or no slot
@@ -6,7 +6,8 @@
 //!
 //! A coroutine that is resumed by hand can be suspended under a shield, and then be resumed by another party, or
 //! by none. So a shield on its stack belongs to that stack, and not to whoever has resumed it: it is counted in
-//! the stack's header, and looked for on the way from the caller to the party's own stack.
+//! the stack's header, and looked for on the way from the caller to the party's own stack. A time limit set there
+//! counts only while the caller comes from there.
 
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -63,6 +64,19 @@ pub(crate) fn lower() {
     LIVING.fetch_sub(1, Ordering::Relaxed);
 }
 
+/// The id of the coroutine that the caller is, if it was resumed by hand.
+pub(crate) fn innermost() -> Option<u64> {
+    // SAFETY: the caller's own stack.
+    let (header, _) = unsafe { look(here()) }?;
+    // SAFETY: the header lives; its id was written before the coroutine began.
+    Some(unsafe { (*header).id })
+}
+
+/// Tells whether the caller is the coroutine of that id, resumed by hand, or is resumed by it.
+pub(crate) fn is_within(id: u64) -> bool {
+    any(|header| header.id == id)
+}
+
 /// Tells whether there is a shield on the stack of the caller, or of one that waits for it, short of the
 /// party's own stack.
 #[inline]
@@ -72,11 +86,16 @@ pub(crate) fn is_shielded() -> bool {
 
 #[cold]
 fn is_any_shielded() -> bool {
+    any(|header| header.shields > 0)
+}
+
+/// Whether `f` holds for the stack of the caller, or for one that waits for it, short of the party's own.
+fn any(f: impl Fn(&Header) -> bool) -> bool {
     let mut at = here();
     // SAFETY: the caller's own stack, and then that of one that waits for the coroutine it has resumed.
     while let Some((header, resumer)) = unsafe { look(at) } {
-        // SAFETY: as in `raise`.
-        if unsafe { (*header).shields } > 0 {
+        // SAFETY: it lives while its coroutine runs or waits there, and only this thread writes to it, not now.
+        if f(unsafe { &*header }) {
             return true;
         }
         at = resumer;
