@@ -61,12 +61,22 @@ fn stuck(name: &'static str, f: impl FnOnce(&'static AtomicBool) + Send + 'stati
     capture();
     let stop: &AtomicBool = Box::leak(Box::default());
     let runtime = Runtime::builder().workers(1).name(name).build().unwrap();
+    let _released = Release(stop);
     let handle = Builder::new().name("grinder").spawn_in(&runtime, move || f(stop)).unwrap();
     let text = report(name);
     assert!(text.contains(&format!("coroutine 'grinder' (#{})", handle.id())), "{text}");
     stop.store(true, Ordering::Relaxed);
     handle.join().unwrap();
     text
+}
+
+/// Lets those that compute end when a test fails: the drop of their runtime waits for them.
+struct Release(&'static AtomicBool);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -147,6 +157,7 @@ fn switching_all_the_time_is_sampled_safely() {
         let name: &'static str = format!("switching-{round}").leak();
         capture();
         let stop: &'static AtomicBool = Box::leak(Box::default());
+        let _released = Release(stop);
         let threshold = Duration::from_millis(10);
         let runtime = Runtime::builder().workers(1).name(name).monitor_threshold(threshold).build().unwrap();
         let handle = runtime.spawn(move || {
@@ -170,6 +181,7 @@ fn without_a_signal_the_worker_is_named() {
     capture();
     let runtime = Runtime::builder().workers(1).name("mute").monitor_signal(None).build().unwrap();
     let stop: &'static AtomicBool = Box::leak(Box::default());
+    let _released = Release(stop);
     let handle = runtime.spawn(move || {
         std::hint::black_box(a_function_that_computes_on(stop));
     });
@@ -193,6 +205,7 @@ fn a_signal_of_others_reaches_their_handler() {
     unsafe { libc::signal(libc::SIGUSR2, theirs as *const () as libc::sighandler_t) };
     let runtime = Runtime::builder().workers(1).name("shared").monitor_signal(libc::SIGUSR2).build().unwrap();
     let stop: &'static AtomicBool = Box::leak(Box::default());
+    let _released = Release(stop);
     let handle = runtime.spawn(move || {
         std::hint::black_box(a_function_that_computes_on(stop));
     });
@@ -209,6 +222,7 @@ fn a_signal_of_others_reaches_their_handler() {
 fn others_go_on_while_all_workers_are_held_up() {
     let runtime = Runtime::builder().workers(2).name("full").monitor_threshold(None).build().unwrap();
     let stop: &'static AtomicBool = Box::leak(Box::default());
+    let _released = Release(stop);
     let grinders: Vec<_> = (0..2)
         .map(|_| {
             runtime.spawn(move || {
