@@ -1,16 +1,13 @@
-//! Things done once: `Once`, `OnceCell`, `Lazy`.
+//! What is done once; `OnceCell` and `Lazy` are built on it.
 //!
 //! | state | meaning | who leaves it |
 //! |---|---|---|
 //! | `NEW` | not done | the first caller, to `RUNNING` |
 //! | `RUNNING` | somebody is doing it | that one, to `DONE`, or to `NEW` if it unwinds |
 //! | `DONE` | done | nobody |
+#![forbid(unsafe_code)]
 
-use core::cell::UnsafeCell;
 use core::fmt;
-use core::mem::MaybeUninit;
-use core::ops::Deref;
-use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use std::time::Instant;
@@ -47,6 +44,14 @@ impl fmt::Debug for Once {
     }
 }
 
+/// How long a caller waits for another's run.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Patience {
+    None,
+    Until(Instant),
+    ForEver,
+}
+
 /// Tells the others how it has ended.
 struct Running<'a>(&'a Once, u32);
 
@@ -78,11 +83,64 @@ impl Once {
     /// # Panics
     /// If `f` does, and if `f` calls this on the same `Once`.
     pub fn call_once(&self, f: impl FnOnce()) {
-        let ran: Result<(), core::convert::Infallible> = self.try_call_once("Once", || {
+        self.call(Patience::ForEver, f);
+    }
+
+    /// Does it, unless another is doing it now: false then. Waits for nobody; `f` itself may.
+    ///
+    /// # Examples
+    /// ```
+    /// let once = ropewalk::sync::Once::new();
+    /// assert!(once.try_call_once(|| assert!(!once.try_call_once(|| ()), "it runs now")));
+    /// assert!(once.try_call_once(|| unreachable!("it is done")));
+    /// ```
+    ///
+    /// # Panics
+    /// If `f` does.
+    pub fn try_call_once(&self, f: impl FnOnce()) -> bool {
+        self.call(Patience::None, f)
+    }
+
+    /// As [`call_once`](Self::call_once), but waits for another no longer than `limit`. False if that came
+    /// first; how long `f` may take is its own affair.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::sync::{Event, Once};
+    /// use std::time::Duration;
+    ///
+    /// let (once, begun, go_on) = (Once::new(), Event::new(), Event::new());
+    /// ropewalk::scope(|s| {
+    ///     s.spawn(|| once.call_once(|| { begun.set(); go_on.wait(); }));
+    ///     begun.wait();
+    ///     assert!(!once.call_once_timeout(Duration::from_millis(1), || unreachable!()));
+    ///     go_on.set();
+    ///     assert!(once.call_once_timeout(Duration::from_secs(60), || unreachable!()));
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    /// If `f` does, and if `f` calls this on the same `Once`.
+    pub fn call_once_timeout(&self, limit: Duration, f: impl FnOnce()) -> bool {
+        self.call_once_deadline(far::after(limit), f)
+    }
+
+    /// As [`call_once`](Self::call_once), but waits for another no longer than until `deadline`. False if that
+    /// came first.
+    ///
+    /// # Panics
+    /// If `f` does, and if `f` calls this on the same `Once`.
+    pub fn call_once_deadline(&self, deadline: Instant, f: impl FnOnce()) -> bool {
+        self.call(Patience::Until(deadline), f)
+    }
+
+    fn call(&self, patience: Patience, f: impl FnOnce()) -> bool {
+        let ran: Result<bool, core::convert::Infallible> = self.run("Once", patience, || {
             f();
             Ok(())
         });
-        let Ok(()) = ran;
+        let Ok(done) = ran;
+        done
     }
 
     /// Waits until somebody has done it. A cancellation point if it has to wait.
@@ -123,7 +181,13 @@ impl Once {
         }
     }
 
-    fn try_call_once<E>(&self, what: &str, f: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    /// Does it, or waits until another has done it, as long as `patience` lasts. False if that was too short.
+    pub(super) fn run<E>(
+        &self,
+        what: &str,
+        patience: Patience,
+        f: impl FnOnce() -> Result<(), E>,
+    ) -> Result<bool, E> {
         while !self.is_completed() {
             // Acquire: a run before that failed may have left something behind.
             match self.state.compare_exchange(NEW, RUNNING, Ordering::Acquire, Ordering::Acquire) {
@@ -132,224 +196,24 @@ impl Once {
                     let mut running = Running(self, NEW);
                     f()?;
                     running.1 = DONE;
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(RUNNING) => {
+                    let deadline = match patience {
+                        Patience::None => return Ok(false),
+                        Patience::Until(deadline) => Some(deadline),
+                        Patience::ForEver => None,
+                    };
                     // Relaxed: only the caller's own store can match.
                     let own = self.runner.load(Ordering::Relaxed) == party::current_id();
                     assert!(!own, "a {what} was used again from within its own init: it would wait for ever");
-                    futex::wait(&self.state, RUNNING, None);
+                    if futex::wait(&self.state, RUNNING, deadline) == futex::Waited::TimedOut {
+                        return Ok(self.is_completed());
+                    }
                 }
                 Err(_) => {}
             }
         }
-        Ok(())
-    }
-}
-
-/// A value that is written once.
-///
-/// # Examples
-/// ```
-/// use ropewalk::sync::OnceCell;
-///
-/// static NAME: OnceCell<String> = OnceCell::new();
-/// assert_eq!(NAME.get_or_init(|| "rope".to_owned()), "rope");
-/// assert_eq!(NAME.set("walk".to_owned()), Err("walk".to_owned()));
-/// ```
-/// A value that threads may not share is not made so:
-/// ```compile_fail,E0277
-/// fn share<T: Sync>(_: &T) {}
-/// share(&ropewalk::sync::OnceCell::<std::cell::Cell<u8>>::new());
-/// ```
-pub struct OnceCell<T> {
-    once: Once,
-    value: UnsafeCell<MaybeUninit<T>>,
-}
-
-// SAFETY: the value is written by one party, and read by all after that; dropped by the owner.
-unsafe impl<T: Send + Sync> Sync for OnceCell<T> {}
-// SAFETY: the cell owns its value.
-unsafe impl<T: Send> Send for OnceCell<T> {}
-
-// As std's `OnceLock`: a value is there whole, or not at all.
-impl<T: UnwindSafe> UnwindSafe for OnceCell<T> {}
-impl<T: UnwindSafe + RefUnwindSafe> RefUnwindSafe for OnceCell<T> {}
-
-impl<T> OnceCell<T> {
-    /// Makes an empty cell.
-    pub const fn new() -> Self {
-        Self { once: Once::new(), value: UnsafeCell::new(MaybeUninit::uninit()) }
-    }
-
-    /// The value, if it is there. Never waits.
-    #[inline]
-    pub fn get(&self) -> Option<&T> {
-        if !self.once.is_completed() {
-            return None;
-        }
-        // SAFETY: a completed `once` means that nobody writes the value any more.
-        let value = unsafe { &*self.value.get() };
-        // SAFETY: and that it is written.
-        Some(unsafe { value.assume_init_ref() })
-    }
-
-    /// The value, if it is there.
-    pub fn get_mut(&mut self) -> Option<&mut T> {
-        // SAFETY: as in `get`.
-        self.once.is_completed().then(|| unsafe { self.value.get_mut().assume_init_mut() })
-    }
-
-    /// The value, once somebody has written it. A cancellation point if it has to wait.
-    ///
-    /// # Examples
-    /// ```
-    /// use ropewalk::sync::OnceCell;
-    ///
-    /// static ANSWER: OnceCell<u32> = OnceCell::new();
-    /// let waiter = ropewalk::spawn(|| *ANSWER.wait());
-    /// ANSWER.set(42).unwrap();
-    /// assert_eq!(waiter.join().unwrap(), 42);
-    /// ```
-    pub fn wait(&self) -> &T {
-        self.once.wait();
-        self.get().unwrap_or_else(|| unreachable!("a completed cell has a value"))
-    }
-
-    /// As [`wait`](Self::wait), but waits no longer than `limit`.
-    pub fn wait_timeout(&self, limit: Duration) -> Option<&T> {
-        self.once.wait_timeout(limit);
-        self.get()
-    }
-
-    /// As [`wait`](Self::wait), but waits no longer than until `deadline`.
-    pub fn wait_deadline(&self, deadline: Instant) -> Option<&T> {
-        self.once.wait_deadline(deadline);
-        self.get()
-    }
-
-    /// Writes the value.
-    ///
-    /// # Errors
-    /// The value, if there is one already.
-    pub fn set(&self, value: T) -> Result<(), T> {
-        let mut value = Some(value);
-        let _ = self.get_or_try_init(|| value.take().ok_or(()));
-        value.map_or(Ok(()), Err)
-    }
-
-    /// The value, made by `init` if it is not there; waits if another is making it.
-    ///
-    /// # Panics
-    /// If `init` does, and if `init` uses the same cell.
-    pub fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
-        let result: Result<&T, core::convert::Infallible> = self.get_or_try_init(|| Ok(init()));
-        let Ok(value) = result;
-        value
-    }
-
-    /// As [`get_or_init`](Self::get_or_init), but `init` may fail; the next caller tries again.
-    ///
-    /// # Examples
-    /// ```
-    /// let port = ropewalk::sync::OnceCell::new();
-    /// assert!(port.get_or_try_init(|| "a port".parse::<u16>()).is_err());
-    /// assert_eq!(port.get_or_try_init(|| "80".parse::<u16>()), Ok(&80));
-    /// assert_eq!(port.get(), Some(&80));
-    /// ```
-    ///
-    /// # Errors
-    /// What `init` gives.
-    ///
-    /// # Panics
-    /// If `init` does, and if `init` uses the same cell.
-    pub fn get_or_try_init<E>(&self, init: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
-        self.once.try_call_once("OnceCell or Lazy", || {
-            let value = init()?;
-            // SAFETY: RUNNING: nobody else touches the value.
-            unsafe { &mut *self.value.get() }.write(value);
-            Ok(())
-        })?;
-        Ok(self.get().expect("a completed cell has a value"))
-    }
-
-    /// Takes the value out; the cell is empty again.
-    pub fn take(&mut self) -> Option<T> {
-        let full = self.once.is_completed();
-        self.once = Once::new();
-        // SAFETY: it was written, and the new `once` says that it is gone.
-        full.then(|| unsafe { self.value.get_mut().assume_init_read() })
-    }
-
-    /// Gives the value back.
-    pub fn into_inner(mut self) -> Option<T> {
-        self.take()
-    }
-}
-
-impl<T> Drop for OnceCell<T> {
-    fn drop(&mut self) {
-        drop(self.take());
-    }
-}
-
-impl<T> Default for OnceCell<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for OnceCell<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("OnceCell").field(&self.get()).finish()
-    }
-}
-
-/// A value made on first use.
-///
-/// # Examples
-/// ```
-/// use ropewalk::sync::Lazy;
-///
-/// static TABLE: Lazy<Vec<u32>> = Lazy::new(|| (0..4).map(|n| n * n).collect());
-/// assert_eq!(TABLE[3], 9);
-/// ```
-pub struct Lazy<T, F = fn() -> T> {
-    cell: OnceCell<T>,
-    init: super::Mutex<Option<F>>,
-}
-
-// As std's `LazyLock`.
-impl<T: UnwindSafe, F: UnwindSafe> UnwindSafe for Lazy<T, F> {}
-impl<T: UnwindSafe + RefUnwindSafe, F: UnwindSafe> RefUnwindSafe for Lazy<T, F> {}
-
-impl<T, F: FnOnce() -> T> Lazy<T, F> {
-    /// Makes a value that `init` will make on first use.
-    pub const fn new(init: F) -> Self {
-        Self { cell: OnceCell::new(), init: super::Mutex::new(Some(init)) }
-    }
-
-    /// The value, made now if it is the first use; waits if another is making it.
-    ///
-    /// # Panics
-    /// If `init` does, and on every use after that.
-    pub fn force(this: &Self) -> &T {
-        this.cell.get_or_init(|| {
-            let init = this.init.lock().take();
-            init.expect("the init function of a Lazy has panicked before")()
-        })
-    }
-}
-
-impl<T, F: FnOnce() -> T> Deref for Lazy<T, F> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        Self::force(self)
-    }
-}
-
-impl<T: fmt::Debug, F> fmt::Debug for Lazy<T, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lazy").field(&self.cell.get()).finish()
+        Ok(true)
     }
 }
