@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{on_workers, watched};
 use ropewalk::process::{Pipe, Process, RecvError, SendError, pipe};
@@ -80,6 +80,8 @@ fn waits_have_deadlines_and_full_pipes_say_so() {
             sent += 1;
         }
         assert!(sent > 2);
+        let late = here.send_deadline(&vec![1; 10_000], Instant::now());
+        assert!(matches!(late, Err(SendError::Full)), "{late:?}");
         assert!(there.recv().is_ok());
         let wrong = pipe::<u8, u64>().unwrap();
         wrong.0.send(&1).unwrap();

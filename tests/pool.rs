@@ -22,6 +22,31 @@ fn nap(millis: u64) -> u64 {
 }
 
 #[test]
+fn results_of_both_pools_can_be_waited_for_until_a_deadline() {
+    use ropewalk::Pending;
+    fn check(pool: &impl ropewalk::Pool) {
+        let go = ropewalk::process::Event::new().unwrap();
+        let wait = |go: ropewalk::process::Event| {
+            go.wait();
+            7u32
+        };
+        let task = pool.apply_async(wait, go.clone()).unwrap();
+        assert!(!task.wait_deadline(Instant::now()));
+        let task = task.get_deadline(Instant::now() + Duration::from_millis(1));
+        let Err(task) = task else { panic!("it waits") };
+        go.set();
+        let long = Instant::now() + Duration::from_secs(60);
+        assert!(task.wait_deadline(long));
+        let Ok(value) = task.get_deadline(long) else { panic!("it is done") };
+        assert_eq!(value.unwrap(), 7);
+    }
+    watched(|| {
+        check(&ropewalk::thread::ThreadPool::new(1));
+        check(&ropewalk::process::Pool::new(1).unwrap());
+    });
+}
+
+#[test]
 fn values_come_in_order_from_threads_and_coroutines() {
     let check = || {
         let pool = Pool::new(3).unwrap();

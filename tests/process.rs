@@ -5,7 +5,7 @@ mod common;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{on_workers, watched};
 use ropewalk::process::{
@@ -103,6 +103,7 @@ fn a_process_can_be_watched_and_ended() {
         assert!(child.is_alive() && child.try_wait().is_none() && child.name() == "sleeper");
         assert!(children().iter().any(|info| info.pid == child.pid() && info.name == "sleeper"));
         assert!(!child.wait_timeout(Duration::from_millis(1)).unwrap());
+        assert!(!child.wait_deadline(Instant::now()).unwrap());
         let child = child.join_timeout(Duration::from_millis(1)).unwrap_err();
         child.terminate().unwrap();
         let ended = child.join();

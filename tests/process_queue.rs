@@ -274,6 +274,7 @@ mod travels {
 
     fn change((pair, value, array, seats, done): State) {
         let _seat = seats.permit();
+        assert!(seats.permit_deadline(std::time::Instant::now()).is_none());
         pair.lock().unwrap()[1] += 1;
         value.update(|n| n + 1);
         array.update(3, |n| n + 1);

@@ -292,6 +292,39 @@ fn a_join_that_times_out_gives_the_handle_back() {
 }
 
 #[test]
+fn a_scoped_join_that_times_out_gives_the_handle_back_and_takes_a_panic() {
+    on_workers(|| {
+        let text = String::from("borrowed");
+        ropewalk::scope(|s| {
+            let parked = s.spawn(|| {
+                ropewalk::park();
+                text.len()
+            });
+            let Err(parked) = parked.join_timeout(Duration::from_millis(2)) else { panic!("it parks") };
+            let Err(parked) = parked.join_deadline(Instant::now()) else { panic!("it parks") };
+            parked.handle().unpark();
+            let long = Instant::now() + Duration::from_secs(60);
+            assert!(matches!(parked.join_deadline(long), Ok(Ok(8))));
+            let failed = s.spawn(|| panic!("taken by the join"));
+            let failed = failed.join_timeout(Duration::from_secs(60));
+            assert!(matches!(failed, Ok(Err(JoinError::Panicked(_)))));
+        });
+        let gate = ropewalk::sync::Event::new();
+        let unjoined = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            ropewalk::scope(|s| {
+                let failing = s.spawn(|| {
+                    gate.wait();
+                    panic!("nobody takes this");
+                });
+                assert!(failing.join_timeout(Duration::from_millis(1)).is_err());
+                gate.set();
+            });
+        }));
+        assert!(unjoined.is_err());
+    });
+}
+
+#[test]
 fn metrics_count_what_has_happened() {
     watched(|| {
         let runtime = runtime(2);

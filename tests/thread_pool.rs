@@ -6,7 +6,7 @@ mod common;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{on_workers, watched};
 use ropewalk::sync::Event;
@@ -249,6 +249,19 @@ fn callbacks_on_a_result_that_is_there_run_at_once() {
         if let Err(again) = handle {
             again.get().unwrap();
         }
+    });
+}
+
+#[test]
+fn a_result_can_be_waited_for_until_a_deadline() {
+    on_workers(|| {
+        let pool = ThreadPool::new(1);
+        let (go, wait) = ropewalk::channel::bounded::<u8>(0);
+        let task = pool.apply_async(move || wait.recv().unwrap()).unwrap();
+        assert!(!task.wait_deadline(Instant::now()));
+        let task = task.get_deadline(Instant::now() + Duration::from_millis(1)).expect_err("it waits");
+        go.send(7).unwrap();
+        assert_eq!(task.get_deadline(Instant::now() + Duration::from_secs(60)).unwrap().unwrap(), 7);
     });
 }
 

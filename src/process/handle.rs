@@ -325,7 +325,15 @@ impl<R> Process<R> {
     /// # Errors
     /// What the kernel says.
     pub fn wait_timeout(&self, limit: Duration) -> io::Result<bool> {
-        self.child.wait(Some(far::after(limit)))
+        self.wait_deadline(far::after(limit))
+    }
+
+    /// As [`wait`](Self::wait), but no longer than until `deadline`. False if that came first.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn wait_deadline(&self, deadline: Instant) -> io::Result<bool> {
+        self.child.wait(Some(deadline))
     }
 
     /// Asks it to end (`SIGTERM`). Nothing, if it has ended.

@@ -125,7 +125,15 @@ impl<S: Serialize, R> Pipe<S, R> {
     /// # Errors
     /// [`SendError`] if it was not sent.
     pub fn send_timeout(&self, value: &S, limit: Duration) -> Result<(), SendError> {
-        self.send_until(value, Some(far::after(limit)))
+        self.send_deadline(value, far::after(limit))
+    }
+
+    /// As [`send`](Self::send), but waits no longer than until `deadline`.
+    ///
+    /// # Errors
+    /// [`SendError`] if it was not sent.
+    pub fn send_deadline(&self, value: &S, deadline: Instant) -> Result<(), SendError> {
+        self.send_until(value, Some(deadline))
     }
 
     fn send_until(&self, value: &S, deadline: Option<Instant>) -> Result<(), SendError> {

@@ -3,10 +3,14 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use core::time::Duration;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::current::Handle;
+use super::far;
 use super::join::JoinError;
 use super::park::Reason;
 use super::permit::Permit;
@@ -186,12 +190,46 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// # Errors
     /// As for [`JoinHandle::join`]; a panic taken here is not raised again by the scope.
     pub fn join(self) -> Result<T, JoinError> {
-        let result = self.handle.join();
-        if let Err(JoinError::Panicked(_)) = result {
-            // Relaxed: as in `finished`; a child that joins another does so before its own end.
-            self.children.panicked.fetch_sub(1, Ordering::Relaxed);
+        taken(self.children, self.handle.join())
+    }
+
+    /// As [`join`](Self::join), but waits no longer than `limit`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let word = String::from("borrowed");
+    /// ropewalk::scope(|s| {
+    ///     let sleeper = s.spawn(|| { ropewalk::park(); word.len() });
+    ///     let sleeper = sleeper.join_timeout(Duration::from_millis(1)).expect_err("it waits");
+    ///     sleeper.handle().unpark();
+    ///     assert_eq!(sleeper.join_timeout(Duration::from_secs(60)).unwrap().unwrap(), 8);
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    /// The handle, if the coroutine has not ended by then.
+    ///
+    /// # Panics
+    /// If a coroutine joins itself.
+    pub fn join_timeout(self, limit: Duration) -> Result<Result<T, JoinError>, Self> {
+        self.join_deadline(far::after(limit))
+    }
+
+    /// As [`join`](Self::join), but waits no longer than until `deadline`.
+    ///
+    /// # Errors
+    /// The handle, if the coroutine has not ended by then.
+    ///
+    /// # Panics
+    /// If a coroutine joins itself.
+    pub fn join_deadline(self, deadline: Instant) -> Result<Result<T, JoinError>, Self> {
+        let Self { handle, children } = self;
+        match handle.join_deadline(deadline) {
+            Ok(result) => Ok(taken(children, result)),
+            Err(handle) => Err(Self { handle, children }),
         }
-        result
     }
 
     /// Tells whether the coroutine has ended. Never blocks.
@@ -213,6 +251,20 @@ impl<T> ScopedJoinHandle<'_, T> {
     pub fn name(&self) -> Option<&str> {
         self.handle.name()
     }
+
+    /// The handle by which the coroutine can be unparked.
+    pub fn handle(&self) -> Handle {
+        self.handle.handle()
+    }
+}
+
+/// Counts off a panic that a join has taken, so that the scope does not raise it again.
+fn taken<T>(children: &Children, result: Result<T, JoinError>) -> Result<T, JoinError> {
+    if let Err(JoinError::Panicked(_)) = result {
+        // Relaxed: as in `finished`; a child that joins another does so before its own end.
+        children.panicked.fetch_sub(1, Ordering::Relaxed);
+    }
+    result
 }
 
 impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {

@@ -46,6 +46,14 @@ macro_rules! async_result {
                 if self.wait_timeout(limit) { Ok(self.take()) } else { Err(self) }
             }
 
+            /// As [`get`](Self::get), but waits no longer than until `deadline`.
+            ///
+            /// # Errors
+            /// This very handle, if the task is not done by then.
+            pub fn get_deadline(self, deadline: std::time::Instant) -> Result<Result<T, $error>, Self> {
+                if self.wait_deadline(deadline) { Ok(self.take()) } else { Err(self) }
+            }
+
             /// Tells whether the task has returned a value; `None` while it is not done. Never waits.
             pub fn successful(&self) -> Option<bool> {
                 if self.is_done() { self.ok() } else { None }

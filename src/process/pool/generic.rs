@@ -3,6 +3,7 @@
 
 use core::error::Error;
 use core::time::Duration;
+use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -49,11 +50,20 @@ pub trait Pending<R>: Sized {
     /// This very handle, if the task is not done by then.
     fn get_timeout(self, limit: Duration) -> Result<Result<R, Self::Error>, Self>;
 
+    /// As [`get`](Self::get), but waits no longer than until `deadline`.
+    ///
+    /// # Errors
+    /// This very handle, if the task is not done by then.
+    fn get_deadline(self, deadline: Instant) -> Result<Result<R, Self::Error>, Self>;
+
     /// Waits until the task is done.
     fn wait(&self);
 
     /// As [`wait`](Self::wait), but no longer than `limit`. False if that came first.
     fn wait_timeout(&self, limit: Duration) -> bool;
+
+    /// As [`wait`](Self::wait), but no longer than until `deadline`. False if that came first.
+    fn wait_deadline(&self, deadline: Instant) -> bool;
 
     /// Tells whether the result is there. Never waits.
     fn is_ready(&self) -> bool;
@@ -256,6 +266,10 @@ macro_rules! pool {
                 self.get_timeout(limit)
             }
 
+            fn get_deadline(self, deadline: Instant) -> Result<Result<R, Self::Error>, Self> {
+                self.get_deadline(deadline)
+            }
+
             fn on_success(self, f: impl FnOnce(&R) + Send + 'static) -> Self {
                 self.on_success(f)
             }
@@ -271,6 +285,7 @@ macro_rules! pool {
             forward! {
                 wait(self);
                 wait_timeout(self, limit: Duration) -> bool;
+                wait_deadline(self, deadline: Instant) -> bool;
                 is_ready(self) -> bool;
                 successful(self) -> Option<bool>;
             }

@@ -196,7 +196,12 @@ impl Semaphore {
 
     /// As [`permit`](Self::permit), but waits no longer than `limit`. `None` if that came first.
     pub fn permit_timeout(&self, limit: Duration) -> Option<Permit<'_>> {
-        self.take(Some(far::after(limit)), true, true).then(|| Permit(self))
+        self.permit_deadline(far::after(limit))
+    }
+
+    /// As [`permit`](Self::permit), but waits no longer than until `deadline`. `None` if that came first.
+    pub fn permit_deadline(&self, deadline: Instant) -> Option<Permit<'_>> {
+        self.take(Some(deadline), true, true).then(|| Permit(self))
     }
 
     /// As [`permit`](Self::permit), but never waits. `None` if no permit is free.
