@@ -10,7 +10,7 @@ use common::{named, on_workers, panic_text, watched};
 use ropewalk::coroutine::{CoroutineBuilder, Suspender};
 use ropewalk::queue::{LifoQueue, PriorityQueue, Queue};
 use ropewalk::sync::{Mutex, RawMutex, Semaphore, WaitGroup};
-use ropewalk::thread::{ThreadPool, WhenFull};
+use ropewalk::thread::{SubmitError, ThreadPool, WhenFull};
 use ropewalk::{JoinHandle, Runtime};
 
 #[test]
@@ -34,6 +34,34 @@ fn a_try_lock_that_fails_leaves_the_lock_to_its_holder() {
         let _guard = mutex.lock();
         assert!(mutex.try_lock().is_none() && mutex.is_locked());
     });
+}
+
+#[test]
+fn a_path_that_no_unix_socket_can_have_is_refused_with_the_reason() {
+    use ropewalk::net::{UnixDatagram, UnixListener, UnixStream};
+    let check = |path: &str, parts: &[&str]| {
+        let errors = [
+            UnixListener::bind(path).map(drop).unwrap_err(),
+            UnixStream::connect(path).map(drop).unwrap_err(),
+            UnixDatagram::bind(path).map(drop).unwrap_err(),
+            UnixDatagram::unbound().unwrap().connect(path).unwrap_err(),
+            UnixDatagram::unbound().unwrap().send_to(b"word", path).map(drop).unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+            named(&error.to_string(), parts);
+        }
+    };
+    let folder = std::env::temp_dir().join(format!("ropewalk-path-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let room = 107 - folder.as_os_str().len() - 1;
+    let longest = folder.join("s".repeat(room));
+    drop(UnixListener::bind(&longest).unwrap());
+    let too_long = format!("{}s", longest.display());
+    check(&too_long, &[&too_long, "108 bytes", "107"]);
+    named(&UnixStream::connect("").map(drop).unwrap_err().to_string(), &["empty"]);
+    check("a\0b", &["\"a\\0b\"", "zero byte"]);
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
@@ -72,6 +100,17 @@ fn absurd_stack_sizes_are_refused_with_a_name_and_a_range() {
         });
         named(&scoped.unwrap_err().to_string(), &["'barn'"]);
     }
+    for size in [usize::MAX, usize::MAX / 2] {
+        let pool = ThreadPool::builder(2).name("loft").stack_size(size).bound(1, WhenFull::Reject).build();
+        // Again and again: a task that was refused takes no place of another's.
+        for _ in 0..3 {
+            let error = pool.apply_async(|| ()).unwrap_err();
+            assert!(matches!(error, SubmitError::NoThread { .. }), "{error}");
+            named(&error.to_string(), &["'loft'", "stack", &size.to_string()]);
+        }
+        assert_eq!(pool.unfinished(), 0);
+    }
+    assert_eq!(ThreadPool::builder(1).stack_size(0).build().apply(|| 1).unwrap(), 1);
     // The smallest that can be is rounded up to, and works.
     let one = ropewalk::Builder::new().stack_size(1).spawn(|| 1).unwrap();
     assert_eq!(one.join().unwrap(), 1);

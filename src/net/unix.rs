@@ -125,8 +125,9 @@ impl UnixListener {
     /// Listens at `path`, which must not exist.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// What the kernel says; `InvalidInput` for a path that is too long.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+        socket::check_unix_path(path.as_ref())?;
         Self::listen(net::UnixListener::bind(path)?)
     }
 
@@ -194,8 +195,9 @@ impl UnixDatagram {
     /// Binds to `path`, which must not exist.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// What the kernel says; `InvalidInput` for a path that is too long.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+        socket::check_unix_path(path.as_ref())?;
         Self::from_std(net::UnixDatagram::bind(path)?)
     }
 
@@ -238,6 +240,7 @@ impl UnixDatagram {
     /// # Errors
     /// What the kernel says.
     pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        socket::check_unix_path(path.as_ref())?;
         self.io.inner.connect(path)
     }
 
@@ -257,6 +260,7 @@ impl UnixDatagram {
     /// # Errors
     /// What the kernel says, and `TimedOut`.
     pub fn send_to(&self, datagram: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
+        socket::check_unix_path(path.as_ref())?;
         self.io.run_paced(Direction::Write, |inner| inner.send_to(datagram, path.as_ref()))
     }
 

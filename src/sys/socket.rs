@@ -19,6 +19,26 @@ pub(crate) struct RawAddr {
     len: libc::socklen_t,
 }
 
+/// The bytes that the path of a Unix socket has at most: a zero follows it.
+const LONGEST_PATH: usize =
+    mem::size_of::<libc::sockaddr_un>() - mem::offset_of!(libc::sockaddr_un, sun_path) - 1;
+
+/// Refuses a path that no Unix socket can have, and says why: std and the kernel name neither path nor limit.
+pub(crate) fn check_unix_path(path: &Path) -> io::Result<()> {
+    let bytes = path.as_os_str().as_bytes();
+    let text = if bytes.len() > LONGEST_PATH {
+        format!(
+            "the path {path:?} has {} bytes; that of a Unix socket has {LONGEST_PATH} at most",
+            bytes.len()
+        )
+    } else if bytes.contains(&0) {
+        format!("the path {path:?} holds a zero byte, where that of a Unix socket would end")
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
 impl RawAddr {
     fn empty() -> Self {
         // SAFETY: all zeros is an address of no family.
@@ -66,9 +86,10 @@ impl RawAddr {
         // SAFETY: all zeros is an address of no family.
         let mut raw: libc::sockaddr_un = unsafe { mem::zeroed() };
         raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        check_unix_path(path)?;
         let bytes = path.as_os_str().as_bytes();
-        if bytes.len() >= raw.sun_path.len() || bytes.contains(&0) || bytes.is_empty() {
-            let text = format!("{} cannot be the path of a Unix socket", path.display());
+        if bytes.is_empty() {
+            let text = "an empty path leads to no Unix socket";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         for (place, byte) in raw.sun_path.iter_mut().zip(bytes) {

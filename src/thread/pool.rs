@@ -5,6 +5,7 @@ use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread;
@@ -97,9 +98,9 @@ impl Core {
         self.make_room()?;
         // A thread first, so that nothing is queued that nobody will take.
         if self.threads() == 0 {
-            self.start_thread().map_err(|error| SubmitError::NoThread {
-                pool: Arc::clone(&self.config.name),
-                error: error.to_string(),
+            self.start_thread().map_err(|error| {
+                self.leave_room();
+                SubmitError::NoThread { pool: Arc::clone(&self.config.name), error: error.to_string() }
             })?;
         }
         if self.jobs.put(job).is_err() {
@@ -145,7 +146,7 @@ impl Core {
         }
     }
 
-    fn start_thread(self: &Arc<Self>) -> std::io::Result<()> {
+    fn start_thread(self: &Arc<Self>) -> io::Result<()> {
         let worker = self.next_worker.fetch_add(1, Ordering::Relaxed);
         let mut builder = thread::Builder::new().name(format!("{}-{worker}", self.config.name));
         if let Some(bytes) = self.config.stack_size {
@@ -159,7 +160,10 @@ impl Core {
             self.threads.fetch_sub(1, Ordering::SeqCst);
             self.alive.done();
         }
-        started.map(drop)
+        started.map(drop).map_err(|error| match self.config.stack_size {
+            Some(bytes) => io::Error::new(error.kind(), format!("{error}, for a stack of {bytes} bytes")),
+            None => error,
+        })
     }
 
     /// The life of a thread.

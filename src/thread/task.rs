@@ -102,7 +102,7 @@ pub enum SubmitError {
     NoThread {
         /// The name of the pool.
         pool: Arc<str>,
-        /// What the kernel said.
+        /// What the kernel said, and of a stack of how many bytes, if the pool sets that.
         error: String,
     },
 }

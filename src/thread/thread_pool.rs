@@ -36,7 +36,8 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Sets the bytes of each thread's stack.
+    /// Sets the bytes of each thread's stack. If the kernel has no room for that, the pool takes no task
+    /// ([`SubmitError::NoThread`](super::SubmitError::NoThread)).
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.0.stack_size = Some(bytes);
         self
