@@ -7,7 +7,9 @@
 // Under `cfg(loom)` only the words that are model-checked are used.
 #![cfg_attr(loom, allow(dead_code))]
 
+#[doc(hidden)]
 pub mod base;
+#[doc(hidden)]
 pub mod sys;
 
 #[cfg(not(loom))]
@@ -36,6 +38,7 @@ pub mod thread;
 pub mod time;
 
 #[cfg(not(loom))]
+#[doc(inline)]
 pub use coroutine::{
     Builder, JoinError, JoinHandle, block_on, current, is_coroutine, join_all, park, park_timeout, scope,
     shield, sleep, spawn, timeout, yield_now,
@@ -43,6 +46,7 @@ pub use coroutine::{
 #[cfg(not(loom))]
 pub use process::pool::{AnyPool as Pool, Pending};
 #[cfg(not(loom))]
+#[doc(inline)]
 pub use runtime::Runtime;
 
 #[cfg(doctest)]

@@ -45,6 +45,7 @@ pub use pool::{
     AsyncResult, Imap, ImapUnordered, Pending, Pool, PoolBuilder, Portable, RanOn, SubmitError, TaskError,
     WorkerInfo,
 };
+#[doc(inline)]
 pub use queue::Queue;
 pub use registry::{ChildInfo, Current, children, current};
 pub use start::prepare;

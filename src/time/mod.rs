@@ -3,5 +3,6 @@
 
 mod interval;
 
+#[doc(inline)]
 pub use crate::runtime::{Elapsed, sleep, sleep_until, timeout};
 pub use interval::{Interval, interval};
