@@ -208,7 +208,11 @@ impl Manager {
             if !self.wants_workers() {
                 continue;
             }
-            if let Err(error) = self.start_worker(worker) {
+            self.core.outboxes.hide(worker);
+            let started = self.start_worker(worker);
+            self.core.outboxes.show();
+            epoll::signal(&self.core.results);
+            if let Err(error) = started {
                 // What the kernel does not have now it may have later.
                 let shortage = matches!(error, SpawnError::Kernel { .. });
                 self.failed(worker, Some(error.to_string()), shortage);

@@ -27,7 +27,7 @@
 //! * B2: `tail` is moved by the one worker at the post, `head` by the parent's holder of `pump`.
 
 use core::ptr;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -60,7 +60,12 @@ struct Ends {
 pub(super) struct Outboxes {
     region: Region,
     workers: usize,
+    /// Whose box this process does not look at for now.
+    hidden: AtomicUsize,
 }
+
+/// No worker.
+const NOBODY: usize = usize::MAX;
 
 const fn padded(len: usize) -> usize {
     HEAD + len.next_multiple_of(8)
@@ -73,7 +78,7 @@ impl Outboxes {
 
     /// Makes the memory, for the parent.
     pub(super) fn new(workers: usize) -> io::Result<Self> {
-        Ok(Self { region: Region::new(Self::len(workers))?, workers })
+        Ok(Self { region: Region::new(Self::len(workers))?, workers, hidden: AtomicUsize::new(NOBODY) })
     }
 
     /// Maps the memory that the parent has made.
@@ -82,7 +87,7 @@ impl Outboxes {
         if region.len() < Self::len(workers) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the memory for results is too short"));
         }
-        Ok(Self { region, workers })
+        Ok(Self { region, workers, hidden: AtomicUsize::new(NOBODY) })
     }
 
     pub(super) fn file(&self) -> BorrowedFd<'_> {
@@ -171,6 +176,9 @@ impl Outboxes {
         // Relaxed: only holders of `pump` write it (B2). Acquire pairs with the Release in `put`.
         let (mut head, tail) = (ends.head.0.load(Ordering::Relaxed), ends.tail.0.load(Ordering::Acquire));
         let mut count = 0;
+        if self.is_hidden(worker) {
+            return count;
+        }
         while head != tail {
             let left = tail.wrapping_sub(head);
             let mut first = [0; HEAD];
@@ -205,7 +213,23 @@ impl Outboxes {
 
     /// Tells whether a reply waits to be taken.
     pub(super) fn any(&self) -> bool {
-        (0..self.workers).any(|worker| self.used(worker) > 0)
+        (0..self.workers).any(|worker| self.used(worker) > 0 && !self.is_hidden(worker))
+    }
+
+    /// Asked after a box was looked at: what a new worker has put there is not taken before it is shown.
+    fn is_hidden(&self, worker: usize) -> bool {
+        self.hidden.load(Ordering::SeqCst) == worker
+    }
+
+    /// Leaves the replies of one worker where they are, until [`show`](Self::show): it may have some before its
+    /// start has returned, and nobody knows its pid.
+    pub(super) fn hide(&self, worker: usize) {
+        self.hidden.store(worker, Ordering::SeqCst);
+    }
+
+    /// Takes a [`hide`](Self::hide) back. Then the bell is to be rung.
+    pub(super) fn show(&self) {
+        self.hidden.store(NOBODY, Ordering::SeqCst);
     }
 
     /// Says that the parent is about to sleep; it looks at the boxes after that.
