@@ -3,6 +3,8 @@
 
 use core::fmt;
 
+use super::core::{GetFailed, PutFailed};
+
 /// The queue is closed; the value comes back.
 ///
 /// # Examples
@@ -105,3 +107,21 @@ impl fmt::Display for GetError {
 }
 
 impl core::error::Error for GetError {}
+
+impl<T> From<PutFailed<T>> for PutError<T> {
+    fn from(failed: PutFailed<T>) -> Self {
+        match failed {
+            PutFailed::Full(value) => Self::Full(value),
+            PutFailed::Closed(value) => Self::Closed(value),
+        }
+    }
+}
+
+impl From<GetFailed> for GetError {
+    fn from(failed: GetFailed) -> Self {
+        match failed {
+            GetFailed::Empty => Self::Empty,
+            GetFailed::Closed => Self::Closed,
+        }
+    }
+}

@@ -61,3 +61,45 @@ impl<Q: Source> Iterator for IntoIter<Q> {
         self.0.take_next()
     }
 }
+
+/// Gives a queue its iterators, and lets it be printed.
+macro_rules! iterates {
+    ($name:ident<T: $bound:ident $(+ $more:ident)?>) => {
+        impl<T: $bound $(+ $more)?> $crate::queue::iter::Source for $name<T> {
+            type Item = T;
+
+            fn wait_next(&self) -> Option<T> {
+                self.get().ok()
+            }
+
+            fn take_next(&self) -> Option<T> {
+                self.try_get().ok()
+            }
+        }
+
+        impl<'a, T: $bound $(+ $more)?> IntoIterator for &'a $name<T> {
+            type Item = T;
+            type IntoIter = $crate::queue::Iter<'a, $name<T>>;
+
+            fn into_iter(self) -> Self::IntoIter {
+                self.iter()
+            }
+        }
+
+        impl<T: $bound $(+ $more)?> IntoIterator for $name<T> {
+            type Item = T;
+            type IntoIter = $crate::queue::IntoIter<$name<T>>;
+
+            fn into_iter(self) -> Self::IntoIter {
+                $crate::queue::IntoIter(self)
+            }
+        }
+
+        impl<T: $bound $(+ $more)?> ::core::fmt::Debug for $name<T> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                f.debug_struct(stringify!($name)).field("len", &self.len()).field("closed", &self.is_closed()).finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(super) use iterates;

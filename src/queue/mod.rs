@@ -6,6 +6,25 @@
 //! Reading order: `base::ring` (bounded), `base::list` (without bound), `buffer` (what the three orders have in
 //! common), `gate` (how one side waits), `takers` (how the other hands it a value), `core` (both sides together),
 //! `tasks` (the verbs), `iter`, `error`.
+//!
+//! # Examples
+//! ```
+//! use ropewalk::queue::Queue;
+//!
+//! let (work, results) = (Queue::bounded(4), Queue::unbounded());
+//! ropewalk::scope(|s| {
+//!     for _ in 0..2 {
+//!         s.spawn(|| work.iter().for_each(|n: u64| {
+//!             results.put(n * n).unwrap();
+//!             work.task_done();
+//!         }));
+//!     }
+//!     (1..=10).for_each(|n| work.put(n).unwrap());
+//!     work.join(); // all are done
+//!     work.close();
+//! });
+//! assert_eq!(results.into_iter().sum::<u64>(), 385);
+//! ```
 
 pub(crate) mod buffer;
 pub(crate) mod core;

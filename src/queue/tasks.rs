@@ -1,27 +1,6 @@
 //! The public queues: one set of verbs over three buffers, with open tasks counted.
 #![forbid(unsafe_code)]
 
-use super::core::{GetFailed, PutFailed};
-use super::error::{GetError, PutError};
-
-impl<T> From<PutFailed<T>> for PutError<T> {
-    fn from(failed: PutFailed<T>) -> Self {
-        match failed {
-            PutFailed::Full(value) => Self::Full(value),
-            PutFailed::Closed(value) => Self::Closed(value),
-        }
-    }
-}
-
-impl From<GetFailed> for GetError {
-    fn from(failed: GetFailed) -> Self {
-        match failed {
-            GetFailed::Empty => Self::Empty,
-            GetFailed::Closed => Self::Closed,
-        }
-    }
-}
-
 macro_rules! queue {
     ($(#[$doc:meta])* $name:ident<T: $bound:ident $(+ $more:ident)?>, $buffer:ty, $make:expr) => {
         $(#[$doc])*
@@ -38,6 +17,13 @@ macro_rules! queue {
 
             /// Makes a queue for at most `capacity` values.
             ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::bounded(1);")]
+            /// assert_eq!(queue.put(7), Ok(()));
+            /// assert!(queue.is_full());
+            /// ```
+            ///
             /// # Panics
             /// If the capacity is zero: nothing could ever be put. A channel of capacity zero hands over
             /// directly.
@@ -50,6 +36,13 @@ macro_rules! queue {
             }
 
             /// Makes a queue that is never full.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::unbounded();")]
+            /// (0..1000).for_each(|n| queue.put(n).unwrap());
+            /// assert!(queue.len() == 1000 && !queue.is_full());
+            /// ```
             pub fn unbounded() -> Self {
                 Self::with(None)
             }
@@ -102,6 +95,14 @@ macro_rules! queue {
             }
 
             /// As `put`, but waits no longer than until `deadline`.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::bounded(1);")]
+            /// let soon = std::time::Instant::now() + std::time::Duration::from_millis(1);
+            /// assert!(queue.put_deadline(7, soon).is_ok());
+            /// assert_eq!(queue.put_deadline(8, soon).unwrap_err().into_inner(), 8);
+            /// ```
             ///
             /// # Errors
             /// The value, if the queue stays full or is closed.
@@ -180,6 +181,13 @@ macro_rules! queue {
 
             /// As `get`, but waits no longer than until `deadline`.
             ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::<u8>::unbounded();")]
+            /// let soon = std::time::Instant::now() + std::time::Duration::from_millis(1);
+            /// assert_eq!(queue.get_deadline(soon), Err(ropewalk::queue::GetError::Empty));
+            /// ```
+            ///
             /// # Errors
             /// `Empty`, if the queue stays so; `Closed`, if it is closed and drained.
             pub fn get_deadline(&self, deadline: std::time::Instant) -> Result<T, $crate::queue::GetError> {
@@ -187,11 +195,24 @@ macro_rules! queue {
             }
 
             /// How many values wait.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::unbounded();")]
+            /// queue.put(7).unwrap();
+            /// assert_eq!(queue.len(), 1);
+            /// ```
             pub fn len(&self) -> usize {
                 $crate::queue::buffer::Buffer::len(&self.core.buffer)
             }
 
             /// Tells whether no value waits.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::<u8>::unbounded();")]
+            /// assert!(queue.is_empty());
+            /// ```
             pub fn is_empty(&self) -> bool {
                 $crate::queue::buffer::Buffer::is_empty(&self.core.buffer)
             }
@@ -200,21 +221,35 @@ macro_rules! queue {
             ///
             /// # Examples
             /// ```
-            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::bounded(2);")]
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::bounded(1);")]
+            /// assert!(!queue.is_full());
             /// queue.put(7).unwrap();
-            /// assert_eq!((queue.len(), queue.capacity()), (1, Some(2)));
-            /// assert!(!queue.is_empty() && !queue.is_full());
+            /// assert!(queue.is_full());
             /// ```
             pub fn is_full(&self) -> bool {
                 $crate::queue::buffer::Buffer::is_full(&self.core.buffer)
             }
 
             /// How many values fit; `None` without bound.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::<u8>::bounded(8);")]
+            /// assert_eq!(queue.capacity(), Some(8));
+            /// ```
             pub fn capacity(&self) -> Option<usize> {
                 $crate::queue::buffer::Buffer::capacity(&self.core.buffer)
             }
 
             /// Lets nothing more in: what is there can still be got, then `get` says `Closed`. Never waits.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::unbounded();")]
+            /// queue.put(7).unwrap();
+            /// queue.close();
+            /// assert!(queue.put(8).is_err() && queue.get() == Ok(7) && queue.get().is_err());
+            /// ```
             pub fn close(&self) {
                 self.core.close();
             }
@@ -236,6 +271,14 @@ macro_rules! queue {
             }
 
             /// Tells whether the queue is closed.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::<u8>::unbounded();")]
+            /// assert!(!queue.is_closed());
+            /// queue.close();
+            /// assert!(queue.is_closed());
+            /// ```
             pub fn is_closed(&self) -> bool {
                 $crate::queue::buffer::Buffer::is_closed(&self.core.buffer)
             }
@@ -263,6 +306,13 @@ macro_rules! queue {
             }
 
             /// How many values were put and not yet said to be done.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::unbounded();")]
+            /// queue.put(7).unwrap();
+            /// assert_eq!((queue.get(), queue.unfinished_tasks()), (Ok(7), 1));
+            /// ```
             pub fn unfinished_tasks(&self) -> usize {
                 self.tasks.count()
             }
@@ -297,6 +347,12 @@ macro_rules! queue {
             }
 
             /// As `join`, but waits no longer than until `deadline`. False if that came first.
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("let queue = ropewalk::queue::", stringify!($name), "::<u8>::unbounded();")]
+            /// assert!(queue.join_deadline(std::time::Instant::now()), "nothing was put");
+            /// ```
             pub fn join_deadline(&self, deadline: std::time::Instant) -> bool {
                 self.tasks.wait_deadline(deadline)
             }
@@ -315,41 +371,7 @@ macro_rules! queue {
             }
         }
 
-        impl<T: $bound $(+ $more)?> $crate::queue::iter::Source for $name<T> {
-            type Item = T;
-
-            fn wait_next(&self) -> Option<T> {
-                self.get().ok()
-            }
-
-            fn take_next(&self) -> Option<T> {
-                self.try_get().ok()
-            }
-        }
-
-        impl<'a, T: $bound $(+ $more)?> IntoIterator for &'a $name<T> {
-            type Item = T;
-            type IntoIter = $crate::queue::Iter<'a, $name<T>>;
-
-            fn into_iter(self) -> Self::IntoIter {
-                self.iter()
-            }
-        }
-
-        impl<T: $bound $(+ $more)?> IntoIterator for $name<T> {
-            type Item = T;
-            type IntoIter = $crate::queue::IntoIter<$name<T>>;
-
-            fn into_iter(self) -> Self::IntoIter {
-                $crate::queue::IntoIter(self)
-            }
-        }
-
-        impl<T: $bound $(+ $more)?> ::core::fmt::Debug for $name<T> {
-            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-                f.debug_struct(stringify!($name)).field("len", &self.len()).field("closed", &self.is_closed()).finish_non_exhaustive()
-            }
-        }
+        $crate::queue::iter::iterates!($name<T: $bound $(+ $more)?>);
     };
 }
 pub(super) use queue;
