@@ -3,6 +3,19 @@
 //! Reading order: [`coroutine`] (stacks, registers, the switch), then `runtime` (who runs when),
 //! then [`sync`] (the futex and its family), [`queue`] and [`channel`] (rings), [`thread`] (pool),
 //! [`process`], [`time`], [`net`], and last `monkey`, which makes foreign code wait like this crate's.
+//!
+//! # Examples
+//! ```
+//! use ropewalk::channel;
+//!
+//! let (sender, receiver) = channel::bounded(8);
+//! for n in 0..4u64 {
+//!     let sender = sender.clone();
+//!     ropewalk::spawn(move || sender.send(n * n).unwrap());
+//! }
+//! drop(sender);
+//! assert_eq!(receiver.iter().sum::<u64>(), 14); // a plain thread, and it may wait as well
+//! ```
 
 // Under `cfg(loom)` only the words that are model-checked are used.
 #![cfg_attr(loom, allow(dead_code))]

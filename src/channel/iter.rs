@@ -6,9 +6,25 @@ use core::fmt;
 use super::ends::Receiver;
 
 /// Messages as they come; see [`Receiver::iter`].
+///
+/// # Examples
+/// ```
+/// let (sender, receiver) = ropewalk::channel::bounded(1);
+/// ropewalk::spawn(move || (1..=3).for_each(|n| sender.send(n).unwrap()));
+/// assert_eq!(receiver.iter().collect::<Vec<_>>(), [1, 2, 3]);
+/// ```
 pub struct Iter<'a, T>(pub(super) &'a Receiver<T>);
 
 /// Messages that are there; see [`Receiver::try_iter`].
+///
+/// # Examples
+/// ```
+/// let (sender, receiver) = ropewalk::channel::unbounded();
+/// (1..=3).for_each(|n| sender.send(n).unwrap());
+/// assert_eq!(receiver.try_iter().sum::<i32>(), 6); // the sender may send more
+/// sender.send(4).unwrap();
+/// assert_eq!(receiver.try_iter().next(), Some(4));
+/// ```
 pub struct TryIter<'a, T>(pub(super) &'a Receiver<T>);
 
 /// Messages as they come, from a receiver of its own.

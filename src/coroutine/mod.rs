@@ -3,6 +3,18 @@
 //!
 //! Reading order: `switch` (a dozen instructions), `stack`, `strand` (the two together), `typed` (a
 //! coroutine by hand); then [`runtime`](crate::runtime).
+//!
+//! # Examples
+//! ```
+//! use ropewalk::coroutine::{self, Coroutine, State};
+//!
+//! // By hand: it runs when it is resumed, and no longer than to its next value.
+//! let mut double = Coroutine::<u32, u32>::new(|out, mut n| loop { n = out.suspend(n * 2) });
+//! assert!(matches!(double.resume(21), State::Yielded(42)));
+//! // Scheduled: it runs by itself, and whoever waits lets others run.
+//! let child = coroutine::spawn(|| 6 * 7);
+//! assert_eq!(child.join().unwrap(), 42);
+//! ```
 
 mod body;
 mod build;

@@ -17,6 +17,18 @@
 //! Reading order: `gate` (when a call waits like a coroutine), `hook` (what a replaced function looks like),
 //! `symbols` (all of them, and what they counted), `patch`, `self_test`; then `slot` (what is known of a
 //! descriptor), `wait`, and a file for each family of calls. `slipped` is how to find what comes by none of them.
+//!
+//! # Examples
+//! ```
+//! use ropewalk::monkey;
+//! use std::time::{Duration, Instant};
+//!
+//! monkey::patch_all()?;
+//! let began = Instant::now();
+//! ropewalk::join_all((0..100).map(|_| ropewalk::spawn(|| std::thread::sleep(Duration::from_millis(50)))));
+//! assert!(began.elapsed() < Duration::from_secs(2), "one after the other: five seconds");
+//! # Ok::<(), monkey::PatchError>(())
+//! ```
 
 mod accept;
 mod ask;

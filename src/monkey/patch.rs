@@ -86,6 +86,17 @@ impl fmt::Debug for Patch {
 }
 
 /// Some functions of the program are not the ones of this crate, so that calls of them block their worker.
+///
+/// # Examples
+/// ```
+/// use ropewalk::monkey::{self, Patch};
+///
+/// if let Err(error) = monkey::patch(Patch::ALL) {
+///     eprintln!("{error}"); // those that it names still block their worker
+///     assert!(!error.inactive().is_empty());
+/// }
+/// assert!(monkey::status().iter().all(|symbol| symbol.is_active() || !symbol.reason().is_empty()));
+/// ```
 #[derive(Clone, Debug)]
 pub struct PatchError {
     inactive: Vec<&'static str>,
@@ -113,6 +124,20 @@ impl core::error::Error for PatchError {}
 
 /// Makes the calls of these groups wait like coroutines, when they run on one. It stays so; calling it
 /// again adds groups. Never blocks.
+///
+/// # Examples
+/// ```
+/// use ropewalk::monkey::{self, Patch};
+/// use std::time::Duration;
+///
+/// monkey::patch(Patch::TIME)?;
+/// let worker = ropewalk::Runtime::builder().workers(1).build().unwrap();
+/// let sleeper = worker.spawn(|| std::thread::sleep(Duration::from_millis(20)));
+/// let other = worker.spawn(|| "runs meanwhile");
+/// assert_eq!(other.join().unwrap(), "runs meanwhile");
+/// sleeper.join().unwrap();
+/// # Ok::<(), monkey::PatchError>(())
+/// ```
 ///
 /// # Errors
 /// [`PatchError`] names the functions that do not arrive here; the others are patched all the same.

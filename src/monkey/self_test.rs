@@ -28,6 +28,12 @@ pub(super) enum Found {
 }
 
 /// What [`self_test`] has found.
+///
+/// # Examples
+/// ```
+/// let missed: Vec<_> = ropewalk::monkey::self_test().inactive().collect();
+/// assert!(missed.is_empty(), "calls of {missed:?} go elsewhere");
+/// ```
 #[derive(Clone, Debug)]
 pub struct SelfTest {
     found: Vec<(Symbol, Found)>,

@@ -65,6 +65,19 @@ pub fn slipped() -> Vec<Slipped> {
 }
 
 /// A system call that slipped past the hooks, as [`slipped`] lists it.
+///
+/// # Examples
+/// ```
+/// use ropewalk::monkey;
+/// use std::time::Duration;
+///
+/// monkey::report_blocking(true)?;
+/// // Nothing is patched, so this blocks the worker.
+/// ropewalk::spawn(|| std::thread::sleep(Duration::from_millis(300))).join().unwrap();
+/// let slipped = monkey::slipped();
+/// assert!(slipped[0].name().unwrap().contains("nanosleep") && slipped[0].count() == 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Slipped(Found);
 

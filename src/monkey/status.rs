@@ -8,6 +8,14 @@ use super::self_test::{Found, self_test};
 use super::symbols::Symbol;
 
 /// One replaced function, as [`status`] lists it.
+///
+/// # Examples
+/// ```
+/// let status = ropewalk::monkey::status();
+/// let connect = status.iter().find(|symbol| symbol.name() == "connect").unwrap();
+/// assert!(!connect.is_active() && connect.reason().contains("patch_all"));
+/// assert_eq!((connect.calls(), connect.parks(), connect.offloads()), (0, 0, 0));
+/// ```
 #[derive(Clone, Debug)]
 pub struct SymbolStatus {
     symbol: Symbol,

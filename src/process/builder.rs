@@ -26,6 +26,17 @@ use super::warm::Warm;
 use crate::sys::process;
 
 /// How a process comes to be.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Process, StartMethod};
+///
+/// for method in [StartMethod::Zygote, StartMethod::Exec] {
+///     let child = Process::builder().start_method(method).spawn(|n: u32| n * 2, 21)?;
+///     assert_eq!(child.join().unwrap(), 42);
+/// }
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StartMethod {
     /// Forked from a template: the same program, started once, with one thread and nothing in it.
@@ -36,6 +47,17 @@ pub enum StartMethod {
 }
 
 /// A resource that a process can be limited in.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Process, Resource};
+/// use std::fs::File;
+///
+/// let open = |()| (0..100).map_while(|_| File::open("/dev/null").ok()).collect::<Vec<_>>().len();
+/// let child = Process::builder().limit(Resource::OpenFiles, 50).spawn(open, ())?;
+/// assert!(child.join().unwrap() < 50);
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resource {

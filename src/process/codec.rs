@@ -11,6 +11,21 @@ use serde::de::DeserializeOwned;
 use crate::io::passing;
 
 /// A value cannot be turned into bytes.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{SendError, pipe};
+/// use std::os::unix::ffi::OsStringExt;
+/// use std::{ffi::OsString, path::PathBuf};
+///
+/// let (here, _there) = pipe::<PathBuf, ()>()?;
+/// let no_text = PathBuf::from(OsString::from_vec(vec![0xFF]));
+/// match here.send(&no_text) {
+///     Err(SendError::Encode(error)) => assert!(error.to_string().contains("PathBuf")),
+///     other => unreachable!("serde takes paths that are text: {other:?}"),
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodeError {
     what: &'static str,
@@ -40,6 +55,21 @@ impl fmt::Display for EncodeError {
 impl core::error::Error for EncodeError {}
 
 /// Bytes from another process cannot be turned into a value.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{RecvError, pipe};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// #[serde(untagged)] // bytes do not say what they are, so this cannot be told apart
+/// enum Either { Number(u8), Word(String) }
+///
+/// let (here, there) = pipe::<Either, Either>()?;
+/// here.send(&Either::Number(7)).unwrap();
+/// let Err(RecvError::Decode(error)) = there.recv() else { unreachable!() };
+/// assert!(error.to_string().contains("Either"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct DecodeError {
     what: String,

@@ -9,6 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::codec::{DecodeError, EncodeError};
 
 /// Why a process was not started. Nothing of it has run.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Process, SpawnError};
+///
+/// let nowhere = Process::builder().current_dir("/no/such/folder").spawn(|()| (), ());
+/// assert!(matches!(nowhere, Err(SpawnError::Kernel { .. })));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SpawnError {
@@ -60,6 +68,20 @@ impl From<SpawnError> for io::Error {
 }
 
 /// Why a process has no value to give.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Process, ProcessError};
+///
+/// let child = Process::spawn(|()| -> u8 { panic!("no rope") }, ())?;
+/// assert_eq!(child.join().unwrap_err().to_string(), "the process panicked: no rope");
+/// let child = Process::spawn(|()| -> u8 { std::process::exit(3) }, ())?;
+/// assert!(matches!(child.join(), Err(ProcessError::Exited(3))));
+/// let child = Process::spawn(|()| std::thread::park(), ())?;
+/// child.kill().unwrap();
+/// assert!(matches!(child.join(), Err(ProcessError::Signalled(9))));
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ProcessError {

@@ -13,6 +13,22 @@ use crate::io::passing::{self, Kind};
 ///
 /// The receiver gets a descriptor of its own for the same file, pipe or socket; the sender keeps this one.
 /// Encoded with serde anywhere else, it is an error.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Fd, Process};
+/// use std::io::{PipeWriter, Read, Write};
+/// use std::os::fd::OwnedFd;
+///
+/// let (mut reader, writer) = std::io::pipe().unwrap();
+/// let tell = |fd: Fd| PipeWriter::from(OwnedFd::from(fd)).write_all(b"rope").unwrap();
+/// let child = Process::spawn(tell, Fd::from(OwnedFd::from(writer)))?;
+/// let mut text = String::new();
+/// reader.read_to_string(&mut text).unwrap();
+/// assert_eq!(text, "rope");
+/// child.join().unwrap();
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
 #[derive(Debug)]
 pub struct Fd(OwnedFd);
 

@@ -9,6 +9,17 @@
 //! (code as a number), `call`; then a start: `start`, `request` and `first` (the parent), `divert` and `serve` (the
 //! child), `keeper` (the thread they hang on); then `handle`, `stdio`, `builder`, `warm`, `pipe` and
 //! `pool`. What processes share: `shm`, then `queue` and `sync`; and `wait` for the first of them all.
+//!
+//! # Examples
+//! ```
+//! use ropewalk::process::{Pool, Process};
+//!
+//! let child = Process::spawn(|word: String| word.len(), "rope".to_owned())?;
+//! assert_eq!(child.join().unwrap(), 4);
+//! let pool = Pool::new(2)?;
+//! assert_eq!(pool.map(|n: u64| n * n, 1..=3).unwrap(), [1, 4, 9]);
+//! # Ok::<(), ropewalk::process::SpawnError>(())
+//! ```
 
 mod builder;
 mod call;

@@ -18,6 +18,16 @@ use crate::io::passing::{self, Kind};
 use crate::runtime::far;
 
 /// Why a message was not sent.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{SendError, pipe};
+///
+/// let (here, there) = pipe::<u32, ()>()?;
+/// drop(there);
+/// assert!(matches!(here.send(&7), Err(SendError::Closed)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SendError {
@@ -45,6 +55,21 @@ impl fmt::Display for SendError {
 impl core::error::Error for SendError {}
 
 /// Why no message was received.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{RecvError, pipe};
+/// use std::time::Duration;
+///
+/// let (here, there) = pipe::<(), u32>()?;
+/// assert!(matches!(here.try_recv(), Err(RecvError::Empty)));
+/// assert!(matches!(here.recv_timeout(Duration::from_millis(1)), Err(RecvError::Empty)));
+/// there.send(&7).unwrap();
+/// drop(there);
+/// assert_eq!(here.recv().unwrap(), 7);
+/// assert!(matches!(here.recv(), Err(RecvError::Closed)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RecvError {
@@ -79,6 +104,15 @@ impl core::error::Error for RecvError {}
 ///
 /// An end travels itself: as an argument, as a result, in a message. The receiver shares it with the sender
 /// until that drops it; the other end sees it closed when all have.
+///
+/// # Examples
+/// ```
+/// let (here, there) = ropewalk::process::pipe::<u32, String>()?;
+/// ropewalk::spawn(move || there.iter().for_each(|n| there.send(&format!("got {n}")).unwrap()));
+/// here.send(&7).unwrap();
+/// assert_eq!(here.recv().unwrap(), "got 7");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Pipe<S, R> {
     channel: Channel,
     types: PhantomData<fn(S) -> R>,

@@ -26,6 +26,17 @@ pub(crate) fn leave(child: &Child) {
 }
 
 /// A child, as [`children`] tells of it.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Process, children};
+///
+/// let child = Process::builder().name("sleeper").spawn(|()| std::thread::park(), ())?;
+/// let info = children().into_iter().find(|info| info.name == "sleeper").unwrap();
+/// assert_eq!(info.pid, child.pid());
+/// child.kill().unwrap();
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChildInfo {
@@ -57,6 +68,12 @@ pub fn children() -> Vec<ChildInfo> {
 }
 
 /// The calling process, as [`current`] tells of it.
+///
+/// # Examples
+/// ```
+/// let current = ropewalk::process::current();
+/// assert_eq!((current.name, current.pid), (None, std::process::id()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Current {

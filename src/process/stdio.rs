@@ -6,6 +6,19 @@ use std::os::fd::OwnedFd;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 
 /// What one of a process's standard streams is.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Process, Stdio};
+///
+/// let speak = |()| { print!("heard"); eprint!("not heard") };
+/// let child = Process::builder().stdout(Stdio::Piped).stderr(Stdio::Null).spawn(speak, ());
+/// let mut child = child?;
+/// let heard = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
+/// assert_eq!(heard, "heard");
+/// child.join().unwrap();
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
 #[derive(Debug)]
 pub enum Stdio {
     /// The parent's.

@@ -56,6 +56,18 @@ enum Kind<'a> {
 /// Made from `&Process` (it has ended), `&Queue` (a message is there, or the queue is closed), `&Pipe` (a
 /// message is there, or the other end is closed), `&mut JoinHandle` (the coroutine has ended), and by
 /// [`readable`](Self::readable) and [`writable`](Self::writable) from everything that has a descriptor.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Case, Queue, wait_any};
+/// use std::io::Write;
+///
+/// let (reader, mut writer) = std::io::pipe()?;
+/// let queue = Queue::<u32>::bounded(1)?;
+/// writer.write_all(b"!")?;
+/// assert_eq!(wait_any([Case::from(&queue), Case::readable(&reader)])?, 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Case<'a>(Kind<'a>);
 
 impl<'a> Case<'a> {
@@ -149,6 +161,16 @@ pub fn wait_any<'a>(cases: impl IntoIterator<Item = Case<'a>>) -> io::Result<usi
 
 /// As [`wait_any`], but waits no longer than `limit`; `None` if that came first.
 ///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Queue, wait_any_timeout};
+/// use std::time::Duration;
+///
+/// let queue = Queue::<u32>::bounded(1)?;
+/// assert_eq!(wait_any_timeout([(&queue).into()], Duration::from_millis(1))?, None);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # Errors
 /// As for [`wait_any`].
 ///
@@ -162,6 +184,17 @@ pub fn wait_any_timeout<'a>(
 }
 
 /// As [`wait_any`], but waits no longer than until `deadline`; `None` if that came first.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Queue, wait_any_deadline};
+/// use std::time::Instant;
+///
+/// let queue = Queue::bounded(1)?;
+/// queue.put(7).unwrap();
+/// assert_eq!(wait_any_deadline([(&queue).into()], Instant::now())?, Some(0));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Errors
 /// As for [`wait_any`].

@@ -162,6 +162,16 @@ pub fn park_timeout(limit: Duration) -> bool {
 }
 
 /// As [`park`], but waits no longer than until `deadline`. False if no token came.
+///
+/// # Examples
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// ropewalk::current().unpark();
+/// let deadline = Instant::now() + Duration::from_millis(1);
+/// assert!(ropewalk::coroutine::park_deadline(deadline));
+/// assert!(!ropewalk::coroutine::park_deadline(deadline), "the token is taken");
+/// ```
 pub fn park_deadline(deadline: Instant) -> bool {
     take_permit(Some(deadline))
 }

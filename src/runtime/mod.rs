@@ -2,6 +2,17 @@
 //!
 //! Reading order: `spawn` (a closure becomes a task), `worker` (the loop that runs tasks), `start`
 //! (the first turn), `park` (the one door for waiting), `idle` (how a worker sleeps).
+//!
+//! # Examples
+//! ```
+//! let runtime = ropewalk::Runtime::builder().name("own").workers(2).build()?;
+//! let sum: u64 = runtime.run(|| {
+//!     let parts: Vec<_> = (1..=4u64).map(|n| ropewalk::spawn(move || n * n)).collect();
+//!     ropewalk::join_all(parts).into_iter().map(Result::unwrap).sum()
+//! });
+//! assert_eq!((sum, runtime.metrics().total.spawned), (30, 5));
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 mod backtrace;
 mod block_on;

@@ -11,6 +11,19 @@
 //!
 //! Reading order: `region`, `base::event_word`, `event`, `listener` (coroutines), `identity`, `forked`, `watch` (deaths),
 //! `object` (members), `base::robust_word`, `lock`.
+//!
+//! # Examples
+//! ```
+//! use ropewalk::process::Process;
+//! use ropewalk::shm::Value;
+//!
+//! let count = Value::new(0u32)?;
+//! let add = |count: Value<u32>| { count.update(|n| n + 1); };
+//! let children: Vec<_> = (0..3).map(|_| Process::spawn(add, count.clone())).collect::<Result<_, _>>()?;
+//! children.into_iter().for_each(|child| child.join().unwrap());
+//! assert_eq!(count.load(), 3);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 mod array;
 pub(crate) mod event;

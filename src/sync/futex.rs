@@ -51,6 +51,19 @@ pub enum Waited {
 }
 
 /// The kernel calls that waits have cost, as [`stats`] gives them.
+///
+/// # Examples
+/// ```
+/// use ropewalk::sync::{Event, futex};
+///
+/// let (event, before) = (Event::new(), futex::stats());
+/// std::thread::scope(|s| {
+///     s.spawn(|| event.wait());
+///     while futex::stats().sleeps == before.sleeps { std::thread::yield_now(); }
+///     event.set();
+/// });
+/// assert!(futex::stats().wakes > before.wakes);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

@@ -5,6 +5,22 @@
 //! dropped by a panic or a cancellation.
 //!
 //! Reading order: `futex`, `raw_mutex` (the word and who waits), `mutex`; the others are variations.
+//!
+//! # Examples
+//! ```
+//! use ropewalk::sync::{Mutex, WaitGroup};
+//! use std::sync::Arc;
+//!
+//! let shared = Arc::new((Mutex::new(0), WaitGroup::new()));
+//! shared.1.add(8);
+//! for n in 0..8 {
+//!     let shared = Arc::clone(&shared);
+//!     let work = move || { *shared.0.lock() += n; shared.1.done() };
+//!     if n % 2 == 0 { drop(ropewalk::spawn(work)) } else { drop(std::thread::spawn(work)) }
+//! }
+//! shared.1.wait();
+//! assert_eq!(*shared.0.lock(), 28);
+//! ```
 
 mod barrier;
 mod condvar;

@@ -10,6 +10,13 @@ use super::thread_pool::ThreadPool;
 use crate::channel::{self, Receiver, Sender};
 
 /// Values in the order of the items; see [`ThreadPool::imap`].
+///
+/// # Examples
+/// ```
+/// let pool = ropewalk::thread::ThreadPool::new(2);
+/// let squares = pool.imap(|n: u64| n * n, 1..); // without end: values are made as they are asked for
+/// assert!(squares.take(3).map(Result::unwrap).eq([1, 4, 9]));
+/// ```
 pub struct Imap<'a, I, T, F> {
     pool: &'a ThreadPool,
     f: Arc<F>,
@@ -51,6 +58,13 @@ impl<I, T, F> fmt::Debug for Imap<'_, I, T, F> {
 type Ends<V> = (Sender<V>, Receiver<V>);
 
 /// Values as they are done; see [`ThreadPool::imap_unordered`].
+///
+/// # Examples
+/// ```
+/// let pool = ropewalk::thread::ThreadPool::new(2);
+/// let squares = pool.imap_unordered(|n: u64| n * n, 1..=3);
+/// assert_eq!(squares.map(Result::unwrap).sum::<u64>(), 14);
+/// ```
 pub struct ImapUnordered<'a, I, T, F> {
     pool: &'a ThreadPool,
     f: Arc<F>,

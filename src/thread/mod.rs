@@ -3,6 +3,16 @@
 //! Reading order: `outcome` (where a task's end is put) and `verbs` (what can be done with it), for both kinds of pool;
 //! `task` (a result), `pool` (queue and threads), `thread_pool` (the verbs), `maps`, `imap`, `blocking` (a pool that
 //! everybody has); `borrow` runs a closure of the caller's there.
+//!
+//! # Examples
+//! ```
+//! use ropewalk::thread::{ThreadPool, spawn_blocking};
+//!
+//! let pool = ThreadPool::new(2);
+//! assert_eq!(pool.map(|word: &str| word.len(), ["rope", "walk", "er"]).unwrap(), [4, 4, 2]);
+//! let text = spawn_blocking(|| std::fs::read_to_string("/proc/self/comm")); // its worker goes on
+//! assert!(!text.get().unwrap().unwrap().is_empty());
+//! ```
 
 mod blocking;
 mod borrow;

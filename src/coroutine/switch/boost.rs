@@ -8,6 +8,16 @@ use super::{Entry, Order, Raw, SavedRegisters, Switch, Word};
 use crate::sys::valgrind;
 
 /// The switch of the `context` crate.
+///
+/// # Examples
+/// ```
+/// use ropewalk::coroutine::{Boost, Coroutine, State, Switch};
+///
+/// let mut half = Coroutine::<u32, u32, (), Boost>::new(|out, mut n| loop { n = out.suspend(n / 2) });
+/// assert!(matches!(half.resume(84), State::Yielded(42)));
+/// assert!(matches!(half.resume(14), State::Yielded(7)));
+/// assert_eq!(Boost::NAME, "context");
+/// ```
 #[derive(Debug)]
 pub enum Boost {}
 

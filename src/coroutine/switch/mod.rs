@@ -21,10 +21,26 @@ pub use x86_64::Assembly;
 
 /// The switcher that coroutines use unless told otherwise: assembly on x86-64, `context` elsewhere
 /// and with the cargo feature `boost`.
+///
+/// # Examples
+/// ```
+/// use ropewalk::coroutine::{Coroutine, DefaultSwitch, Switch};
+///
+/// let named: Coroutine<(), &str, (), DefaultSwitch> = Coroutine::new(|out, ()| out.suspend(DefaultSwitch::NAME));
+/// assert!(named.eq(["assembly"]) || DefaultSwitch::NAME == "context");
+/// ```
 #[cfg(all(target_arch = "x86_64", not(feature = "boost")))]
 pub type DefaultSwitch = Assembly;
 /// The switcher that coroutines use unless told otherwise: assembly on x86-64, `context` elsewhere
 /// and with the cargo feature `boost`.
+///
+/// # Examples
+/// ```
+/// use ropewalk::coroutine::{Coroutine, DefaultSwitch, Switch};
+///
+/// let named: Coroutine<(), &str, (), DefaultSwitch> = Coroutine::new(|out, ()| out.suspend(DefaultSwitch::NAME));
+/// assert!(named.eq(["assembly"]) || DefaultSwitch::NAME == "context");
+/// ```
 #[cfg(not(all(target_arch = "x86_64", not(feature = "boost"))))]
 pub type DefaultSwitch = Boost;
 

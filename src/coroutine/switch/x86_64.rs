@@ -40,6 +40,16 @@ use core::arch::{asm, naked_asm};
 use super::{Entry, Order, Raw, SavedRegisters, Switch, Word};
 
 /// The switch written by hand for x86-64.
+///
+/// # Examples
+/// ```
+/// use ropewalk::coroutine::{Assembly, Coroutine, Switch};
+///
+/// let count = Coroutine::<(), u32, (), Assembly>::new(|out, ()| (0..4).for_each(|n| out.suspend(n)));
+/// assert!(count.snapshot().unwrap().registers.sp > 0);
+/// assert!(count.eq([0, 1, 2, 3]));
+/// assert_eq!(Assembly::NAME, "assembly");
+/// ```
 #[derive(Debug)]
 pub enum Assembly {}
 

@@ -10,6 +10,19 @@ use crate::process::error::{Failure, SpawnError, signal_name};
 use crate::thread::task::{closed, full};
 
 /// Why a task of a pool of processes has no value to give.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Pool, TaskError};
+///
+/// let pool = Pool::new(1)?;
+/// let error = pool.apply(|()| -> u8 { panic!("no rope") }, ()).unwrap_err();
+/// assert_eq!(error.to_string(), "the task panicked: no rope");
+/// let error = pool.apply(|()| -> u8 { std::process::exit(3) }, ()).unwrap_err();
+/// assert!(matches!(error, TaskError::WorkerDied { code: Some(3), .. }));
+/// assert_eq!(pool.apply(|n: u8| n + 1, 6).unwrap(), 7); // by the next worker
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TaskError {
@@ -104,6 +117,15 @@ impl From<Failure> for TaskError {
 }
 
 /// Why a pool of processes did not take a task. Nothing of it has run.
+///
+/// # Examples
+/// ```
+/// let pool = ropewalk::process::Pool::new(1)?;
+/// pool.close();
+/// let error = pool.apply_async(|n: u8| n, 7).unwrap_err();
+/// assert_eq!(error.to_string(), "pool 'pool' is closed and takes no more tasks");
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SubmitError {

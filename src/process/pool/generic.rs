@@ -11,6 +11,16 @@ use serde::de::DeserializeOwned;
 use crate::{process, thread};
 
 /// What can cross a process border; every type that serde can encode and decode.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Portable, Process};
+///
+/// fn there<A: Portable, R: Portable>(f: fn(A) -> R, argument: A) -> R {
+///     Process::spawn(f, argument).unwrap().join().unwrap()
+/// }
+/// assert_eq!(there(|word: String| word.len(), "rope".into()), 4);
+/// ```
 pub trait Portable: Serialize + DeserializeOwned + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}

@@ -19,6 +19,14 @@ fn window(pool: &Pool) -> usize {
 }
 
 /// Values in the order of the items; see [`Pool::imap`].
+///
+/// # Examples
+/// ```
+/// let pool = ropewalk::process::Pool::new(2)?;
+/// let squares = pool.imap(|n: u64| n * n, 1..); // without end: values are made as they are asked for
+/// assert!(squares.take(3).map(Result::unwrap).eq([1, 4, 9]));
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
 pub struct Imap<'a, I, A, R> {
     pool: &'a Pool,
     f: fn(A) -> R,
@@ -56,6 +64,14 @@ impl<I, A, R> fmt::Debug for Imap<'_, I, A, R> {
 }
 
 /// Values as they are done; see [`Pool::imap_unordered`].
+///
+/// # Examples
+/// ```
+/// let pool = ropewalk::process::Pool::new(2)?;
+/// let squares = pool.imap_unordered(|n: u64| n * n, 1..=3);
+/// assert_eq!(squares.map(Result::unwrap).sum::<u64>(), 14);
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
 pub struct ImapUnordered<'a, I, A, R> {
     pool: &'a Pool,
     f: fn(A) -> R,

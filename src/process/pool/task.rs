@@ -16,6 +16,16 @@ use crate::thread::outcome::Outcome;
 use crate::thread::verbs::async_result;
 
 /// Who ran a task.
+///
+/// # Examples
+/// ```
+/// let pool = ropewalk::process::Pool::new(1)?;
+/// let task = pool.apply_async(|()| std::process::id(), ()).unwrap();
+/// task.wait();
+/// let ran_on = task.ran_on().unwrap();
+/// assert_eq!((ran_on.worker, ran_on.pid), (0, task.get().unwrap()));
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RanOn {

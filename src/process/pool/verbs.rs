@@ -41,6 +41,14 @@ pub struct Pool {
 }
 
 /// A worker, as [`Pool::workers`] tells of it.
+///
+/// # Examples
+/// ```
+/// let pool = ropewalk::process::Pool::new(1)?;
+/// let pid = pool.apply(|()| std::process::id(), ()).unwrap();
+/// assert_eq!((pool.workers()[0].worker, pool.workers()[0].pid), (0, pid));
+/// # Ok::<(), ropewalk::process::SpawnError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerInfo {

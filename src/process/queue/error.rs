@@ -6,6 +6,19 @@ use core::fmt;
 use super::super::codec::{DecodeError, EncodeError};
 
 /// The queue did not take the value, which comes back.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Queue, queue::PutError};
+///
+/// let queue = Queue::bounded(1)?;
+/// queue.put("first".to_owned())?;
+/// let full = queue.try_put("second".to_owned()).unwrap_err();
+/// assert!(matches!(full, PutError::Full(_)) && full.into_inner() == "second");
+/// queue.close();
+/// assert!(matches!(queue.put("third".to_owned()), Err(PutError::Closed(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PutError<T> {
@@ -73,6 +86,17 @@ impl<T> fmt::Display for PutError<T> {
 impl<T> core::error::Error for PutError<T> {}
 
 /// The queue gave no value.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Queue, queue::GetError};
+///
+/// let queue = Queue::<u32>::bounded(1)?;
+/// assert_eq!(queue.try_get(), Err(GetError::Empty));
+/// queue.close();
+/// assert_eq!(queue.get(), Err(GetError::Closed));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GetError {

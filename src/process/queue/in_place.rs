@@ -30,6 +30,18 @@ const fn check<P: Pod>() {
 ///
 /// It is put by [`commit`](Self::commit); dropped without, nothing was put. While it lives, other putters wait, in
 /// all processes.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// let queue = ropewalk::process::Queue::<[u32]>::bounded(1)?;
+/// let mut room = queue.try_reserve(2)?;
+/// room.copy_from_slice(&[20, 22]);
+/// room.commit();
+/// assert!(queue.reserve_timeout(1, Duration::from_millis(1)).is_err(), "it is full");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Reserved<'a, P: Pod> {
     queue: &'a Queue<[P]>,
     /// `None` only while it is dropped.
@@ -41,6 +53,17 @@ pub struct Reserved<'a, P: Pod> {
 /// A message that is read where it lies in the ring; see [`Queue::get_in_place`].
 ///
 /// It is gone when this is dropped. While it lives, other getters wait, in all processes.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// let queue = ropewalk::process::Queue::<[u32]>::bounded(1)?;
+/// queue.put_slice(&[20, 22])?;
+/// assert_eq!(queue.try_get_in_place()?.iter().sum::<u32>(), 42);
+/// assert!(queue.get_in_place_timeout(Duration::from_millis(1)).is_err(), "it is empty");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Message<'a, P: Pod> {
     queue: &'a Queue<[P]>,
     /// `None` only while it is dropped.

@@ -11,6 +11,18 @@
 //!
 //! Reading order: `cursor`, `body` (memory, invariants, repair), `record`, `core`, `put`, `get`, `wires`
 //! (handles in messages), `handle`, `typed`, `slices`, `in_place`.
+//!
+//! # Examples
+//! ```
+//! use ropewalk::process::{Process, Queue};
+//!
+//! let words = Queue::bounded(8)?;
+//! let speak = |words: Queue<String>| words.put("from another process".to_owned()).unwrap();
+//! let child = Process::spawn(speak, words.clone())?;
+//! assert_eq!(words.get()?, "from another process");
+//! child.join()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod body;
 mod core;

@@ -141,6 +141,17 @@ impl<T: Pod> Mutex<T> {
 }
 
 /// The right to the value; given back when dropped. It belongs to the process: any thread may drop it.
+///
+/// # Examples
+/// ```
+/// let numbers = ropewalk::process::Mutex::new([0u32; 4])?;
+/// let mut guard = numbers.lock().unwrap();
+/// guard[2] = 7;
+/// assert!(numbers.is_locked());
+/// drop(guard);
+/// assert!(!numbers.is_locked() && numbers.lock().unwrap()[2] == 7);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct MutexGuard<'a, T: Pod> {
     mutex: &'a Mutex<T>,
@@ -177,6 +188,21 @@ impl<T: Pod + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
 
 /// The process that held the lock was killed: the value may be half changed. This holds the lock now; it is
 /// told once.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Mutex, Process};
+///
+/// let total = Mutex::new(5u32)?;
+/// let die = |total: Mutex<u32>| -> u8 {
+///     let _guard = total.lock();
+///     std::process::exit(1)
+/// };
+/// assert!(Process::spawn(die, total.clone())?.join().is_err());
+/// let Err(died) = total.lock() else { unreachable!() };
+/// assert_eq!(*died.into_guard(), 5); // look at it before you trust it
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "it holds the lock"]
 pub struct OwnerDied<'a, T: Pod>(MutexGuard<'a, T>);
 
@@ -202,6 +228,18 @@ impl<T: Pod> fmt::Display for OwnerDied<'_, T> {
 impl<T: Pod> core::error::Error for OwnerDied<'_, T> {}
 
 /// The lock was not taken, or was taken from a dead process.
+///
+/// # Examples
+/// ```
+/// use ropewalk::process::{Mutex, TryLockError};
+/// use std::time::Duration;
+///
+/// let mutex = Mutex::new(0u32)?;
+/// let _guard = mutex.lock().unwrap();
+/// assert!(matches!(mutex.try_lock(), Err(TryLockError::Held)));
+/// assert!(matches!(mutex.lock_timeout(Duration::from_millis(1)), Err(TryLockError::Held)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use = "it may hold the lock"]
 pub enum TryLockError<'a, T: Pod> {
     /// Somebody holds it, or held it until the deadline.

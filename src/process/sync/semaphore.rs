@@ -211,6 +211,19 @@ impl Semaphore {
 }
 
 /// A permit of a [`Semaphore`], given back when dropped, or when its process is killed.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// let seats = ropewalk::process::Semaphore::new(1)?;
+/// let permit = seats.permit();
+/// assert!(seats.try_permit().is_none());
+/// assert!(seats.permit_timeout(Duration::from_millis(1)).is_none());
+/// drop(permit);
+/// assert!(seats.try_permit().is_some());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "the permit is given back when dropped"]
 pub struct Permit<'a>(&'a Semaphore);
