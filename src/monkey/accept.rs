@@ -145,7 +145,7 @@ fn accept_either(symbol: Symbol, fd: c_int, peer: Peer, flags: c_int) -> c_int {
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn accept4(
     fd: c_int,
     address: *mut sockaddr,
@@ -159,7 +159,7 @@ pub(super) unsafe extern "C" fn accept4(
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> c_int {
     accept_either(Symbol::Accept, fd, Peer(address, len), 0)
 }

@@ -145,7 +145,7 @@ hook! {
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn vfork() -> pid_t {
     // SAFETY: the caller's duty, which is more than that of `fork`.
     unsafe { libc::fork() }

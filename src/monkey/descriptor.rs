@@ -35,7 +35,7 @@ pub(super) fn made(symbol: Symbol, answer: isize, flags: u64) -> c_int {
 ///
 /// # Safety
 /// * None; it takes numbers.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
     let flags = SOLE | kind::of_socket(domain, kind) as u64;
     made(Symbol::Socket, pass!(SYS_socket, domain, kind, protocol), flags)
@@ -45,7 +45,7 @@ pub(super) unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_i
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn socketpair(
     domain: c_int,
     kind: c_int,
@@ -61,7 +61,7 @@ pub(super) unsafe extern "C" fn socketpair(
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn close(fd: c_int) -> c_int {
     if is_tracking(Symbol::Close) {
         slot::retire(fd);
@@ -73,7 +73,7 @@ pub(super) unsafe extern "C" fn close(fd: c_int) -> c_int {
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
     const CLOSE_RANGE_CLOEXEC: c_int = 4;
     if flags & CLOSE_RANGE_CLOEXEC == 0 && is_tracking(Symbol::CloseRange) {
@@ -86,7 +86,7 @@ pub(super) unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: 
 ///
 /// # Safety
 /// * None; it takes a number.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn dup(fd: c_int) -> c_int {
     if is_tracking(Symbol::Dup) {
         slot::share(fd);
@@ -98,7 +98,7 @@ pub(super) unsafe extern "C" fn dup(fd: c_int) -> c_int {
 ///
 /// # Safety
 /// * As for `close`, which it does to `new`.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
     if old != new && is_tracking(Symbol::Dup3) {
         slot::share(old);
@@ -111,7 +111,7 @@ pub(super) unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_
 ///
 /// # Safety
 /// * As for `dup3`.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
     if old == new {
         let answer = pass!(SYS_fcntl, old, libc::F_GETFD);
@@ -142,7 +142,7 @@ macro_rules! fcntl {
         ///
         /// # Safety
         /// * As libc's manual says.
-        #[unsafe(no_mangle)]
+        #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
         pub(super) unsafe extern "C" fn $name(fd: c_int, command: c_int, argument: usize) -> c_int {
             control(Symbol::$symbol, fd, command, argument)
         })*
@@ -193,7 +193,7 @@ fn control(symbol: Symbol, fd: c_int, command: c_int, argument: usize) -> c_int 
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn ioctl(fd: c_int, request: libc::c_ulong, argument: usize) -> c_int {
     if request == libc::FIONBIO as libc::c_ulong && is_tracking(Symbol::Ioctl) {
         let place = core::ptr::with_exposed_provenance::<c_int>(argument);
@@ -214,7 +214,7 @@ pub(super) unsafe extern "C" fn ioctl(fd: c_int, request: libc::c_ulong, argumen
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn setsockopt(
     fd: c_int,
     level: c_int,

@@ -194,7 +194,7 @@ macro_rules! open {
         ///
         /// # Safety
         /// * As libc's manual says.
-        #[unsafe(no_mangle)]
+        #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
         pub(super) unsafe extern "C" fn $name(name: *const c_char, flags: c_int, mode: mode_t) -> c_int {
             open_either(Symbol::$symbol, libc::AT_FDCWD, name, flags, mode)
         })*
@@ -207,7 +207,7 @@ macro_rules! open_at {
         ///
         /// # Safety
         /// * As libc's manual says.
-        #[unsafe(no_mangle)]
+        #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
         pub(super) unsafe extern "C" fn $name(
             directory: c_int,
             name: *const c_char,

@@ -30,7 +30,7 @@ macro_rules! checked {
         ///
         /// # Safety
         /// * As libc's manual says of the function without the check.
-        #[unsafe(no_mangle)]
+        #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
         pub(super) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
             if !$fits {
                 fail();
@@ -77,7 +77,7 @@ macro_rules! open_checked {
         ///
         /// # Safety
         /// * As libc's manual says of the function without the check.
-        #[unsafe(no_mangle)]
+        #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
         pub(super) unsafe extern "C" fn $name($($directory: c_int,)? name: *const c_char, flags: c_int) -> c_int {
             #[allow(unused_variables, reason = "the one without a directory")]
             let place = libc::AT_FDCWD;

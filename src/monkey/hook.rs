@@ -2,6 +2,9 @@
 
 /// Defines a libc function.
 ///
+/// It has libc's name save in a static program. There libc's own objects define and call these functions too, so some
+/// of them would not link, and the rest would not find what they replace: the program is left as it is.
+///
 /// `kernel` is the answer of the plain system call, `parking` that of the way for coroutines: both a number, or
 /// an error number negated. errno is what it was if there is no error.
 macro_rules! hook {
@@ -11,7 +14,7 @@ macro_rules! hook {
         ///
         /// # Safety
         /// * As libc's manual says.
-        #[unsafe(no_mangle)]
+        #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
         pub(super) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
             /// Apart, so that the plain way has no registers to save for it.
             #[inline(never)]

@@ -33,7 +33,7 @@ impl Drop for Inside {
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void {
     type Real = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
     let Some(found) = find(c"dlopen") else { return core::ptr::null_mut() };
@@ -48,7 +48,7 @@ pub(super) unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mu
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn dlclose(library: *mut c_void) -> c_int {
     type Real = unsafe extern "C" fn(*mut c_void) -> c_int;
     let Some(found) = find(c"dlclose") else { return -1 };

@@ -27,7 +27,7 @@ pub(super) unsafe fn made_pair(symbol: Symbol, answer: isize, pair: *const c_int
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn pipe(ends: *mut c_int) -> c_int {
     let answer = pass!(SYS_pipe2, ends, 0);
     // SAFETY: the caller's duty.
@@ -38,7 +38,7 @@ pub(super) unsafe extern "C" fn pipe(ends: *mut c_int) -> c_int {
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
     let answer = pass!(SYS_pipe2, ends, flags);
     // SAFETY: the caller's duty.
@@ -51,7 +51,7 @@ macro_rules! makes {
         ///
         /// # Safety
         /// * As libc's manual says.
-        #[unsafe(no_mangle)]
+        #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
         pub(super) unsafe extern "C" fn $name($($arg: $type),*) -> c_int {
             made(Symbol::$symbol, pass!($number $(, $given)*), SOLE)
         })*
@@ -71,7 +71,7 @@ makes! {
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn signalfd(fd: c_int, mask: *const sigset_t, flags: c_int) -> c_int {
     let answer = pass!(SYS_signalfd4, fd, mask, 8usize, flags);
     if fd == -1 { made(Symbol::Signalfd, answer, SOLE) } else { errno::result(answer) as c_int }
@@ -81,7 +81,7 @@ pub(super) unsafe extern "C" fn signalfd(fd: c_int, mask: *const sigset_t, flags
 ///
 /// # Safety
 /// * None; it takes a number.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn epoll_create(size: c_int) -> c_int {
     let answer = if size > 0 { pass!(SYS_epoll_create1, 0) } else { errno::raw(libc::EINVAL) };
     made(Symbol::EpollCreate, answer, SOLE)
@@ -91,7 +91,7 @@ pub(super) unsafe extern "C" fn epoll_create(size: c_int) -> c_int {
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn creat(name: *const c_char, mode: mode_t) -> c_int {
     files::open_either(Symbol::Creat, libc::AT_FDCWD, name, CREATES, mode)
 }
@@ -100,7 +100,7 @@ pub(super) unsafe extern "C" fn creat(name: *const c_char, mode: mode_t) -> c_in
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn creat64(name: *const c_char, mode: mode_t) -> c_int {
     files::open_either(Symbol::Creat64, libc::AT_FDCWD, name, CREATES, mode)
 }

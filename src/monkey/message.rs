@@ -18,6 +18,7 @@ use super::stream::Buffers;
 use super::symbols::Symbol;
 use super::vectors;
 use super::wait::{Attempt, Direction, is_nonblocking};
+use crate::sys::message::size;
 
 /// A call on messages: what it counts as, and which way data goes.
 #[derive(Clone, Copy)]
@@ -178,7 +179,7 @@ unsafe fn from_part(
     // SAFETY: the caller's duty.
     let mut part = unsafe { message.read() };
     // SAFETY: as above.
-    let mut left = unsafe { vectors::rest(part.msg_iov, part.msg_iovlen, done) };
+    let mut left = unsafe { vectors::rest(part.msg_iov, size(part.msg_iovlen), done) };
     part.msg_iov = left.as_mut_ptr();
     part.msg_iovlen = left.len() as _;
     part.msg_control = ptr::null_mut();

@@ -47,7 +47,7 @@ fn pointer(text: &Option<CString>) -> *const c_char {
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn getaddrinfo(
     node: *const c_char,
     service: *const c_char,
@@ -126,7 +126,7 @@ unsafe fn copy_back(from: &[u8], to: *mut c_char) {
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn getnameinfo(
     address: *const sockaddr,
     len: socklen_t,

@@ -96,7 +96,7 @@ macro_rules! old {
         ///
         /// # Safety
         /// * As libc's manual says.
-        #[unsafe(no_mangle)]
+        #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
         pub(super) unsafe extern "C" fn $name($($arg: $type),*) -> $result {
             type Real = unsafe extern "C" fn($($type),*) -> $result;
             let Some(found) = find(Symbol::$symbol.name()) else { return $without };

@@ -111,12 +111,13 @@ impl PatchError {
 
 impl fmt::Display for PatchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "calls of {} do not arrive: the program was linked in a way that libc's come first; link ropewalk \
-             into the executable itself, dynamically against glibc",
-            self.inactive.join(", ")
-        )
+        let why = if cfg!(target_feature = "crt-static") {
+            "a static program has its libc's functions for good; link it dynamically, against glibc"
+        } else {
+            "the program was linked in a way that libc's come first; link ropewalk into the executable itself, \
+             dynamically against glibc"
+        };
+        write!(f, "calls of {} do not arrive: {why}", self.inactive.join(", "))
     }
 }
 

@@ -13,8 +13,12 @@ impl Found {
     }
 }
 
-/// The next function of that name after this crate's, which is libc's. `None` in a static program.
+/// The next function of that name after this crate's, which is libc's. `None` in a static program: there nothing is
+/// replaced, and nobody asks.
 pub(super) fn find(name: &CStr) -> Option<Found> {
+    if cfg!(target_feature = "crt-static") {
+        return None;
+    }
     // SAFETY: asks for a name.
     NonNull::new(unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }).map(Found)
 }

@@ -80,7 +80,7 @@ lockf! { Lockf: lockf; Lockf64: lockf64; }
 ///
 /// # Safety
 /// * None; it takes numbers.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn flock(fd: c_int, operation: c_int) -> c_int {
     let answer = if gate::open(Symbol::Flock) && operation & libc::LOCK_NB == 0 {
         let before = errno::get();

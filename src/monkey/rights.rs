@@ -10,6 +10,7 @@ use libc::{c_int, c_uint, cmsghdr, mmsghdr, msghdr};
 use super::gate;
 use super::slot;
 use super::wait::Direction;
+use crate::sys::message::size;
 
 /// A message, or one of a list with its length behind it.
 pub(super) trait Message {
@@ -76,8 +77,8 @@ unsafe fn each<M: Message>(list: *const M, count: c_uint, f: impl Fn(c_int)) {
             if header.cmsg_level == libc::SOL_SOCKET && header.cmsg_type == libc::SCM_RIGHTS {
                 // SAFETY: as above.
                 let data = unsafe { libc::CMSG_DATA(at) };
-                let said = header.cmsg_len.saturating_sub(data.addr() - at.addr());
-                let end = message.msg_control.addr() + message.msg_controllen;
+                let said = size(header.cmsg_len).saturating_sub(data.addr() - at.addr());
+                let end = message.msg_control.addr() + size(message.msg_controllen);
                 let bytes = said.min(end.saturating_sub(data.addr()));
                 for number in 0..bytes / size_of::<c_int>() {
                     let place = data.cast::<c_int>().wrapping_add(number);

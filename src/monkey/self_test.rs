@@ -3,6 +3,9 @@
 //! Two looks. The dynamic linker is asked for each name: what it finds is what shared libraries call. And std is
 //! made to call what it calls, with this thread's arrivals noted: what arrives is linked in statically, and then
 //! all of the program's own code has the same functions, because a program has one symbol of a name.
+//!
+//! In a library that is loaded, the calls go to libc, the library's own included: names are looked up in the program and
+//! in what it is linked with first. In a static program nothing is replaced (`hook`).
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Mutex;
@@ -11,6 +14,7 @@ use std::time::Duration;
 use super::gate;
 use super::patch::Patch;
 use super::symbols::{ALL, Symbol};
+use crate::sys::image::{self, Image};
 
 static ARRIVED: [AtomicU32; ALL.len()] = [const { AtomicU32::new(0) }; ALL.len()];
 
@@ -69,19 +73,25 @@ pub fn self_test() -> SelfTest {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock();
     gate::probe(&ARRIVED, call_through_std);
-    let found = ALL.iter().map(|symbol| (*symbol, look(*symbol))).collect();
+    let own = image::containing((&raw const ARRIVED).addr());
+    let found = ALL.iter().map(|symbol| (*symbol, look(*symbol, own.as_ref()))).collect();
     SelfTest { found }
 }
 
-fn look(symbol: Symbol) -> Found {
+fn look(symbol: Symbol, own: Option<&Image>) -> Found {
     // Relaxed: written by this thread.
     if ARRIVED[symbol as usize].load(Ordering::Relaxed) != 0 {
         return Found::Arrived;
     }
+    if cfg!(target_feature = "crt-static") {
+        return Found::Unknown;
+    }
     // SAFETY: asks for a name.
     let seen = unsafe { libc::dlsym(libc::RTLD_DEFAULT, symbol.name().as_ptr()) };
+    // The address alone does not tell: a library's own references are resolved as everybody's are, so it may be libc's.
+    let is_here = own.is_some_and(|own| own.holds(seen.addr(), 0));
     match seen.cast_const().cast() {
-        here if here == symbol.address().0 => Found::Linked,
+        here if is_here && here == symbol.address().0 => Found::Linked,
         nothing if nothing.is_null() => Found::Unknown,
         _ => Found::Elsewhere,
     }

@@ -14,6 +14,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::{c_int, sighandler_t, siginfo_t};
 
+use super::real::find;
 use super::{errno, from_handler, gate};
 
 const SIGNALS: usize = 65;
@@ -29,8 +30,7 @@ fn real() -> Option<Real> {
     // Relaxed: everybody finds the same.
     let mut found = FOUND.load(Ordering::Relaxed);
     if found.is_null() {
-        // SAFETY: asks for a name.
-        found = unsafe { libc::dlsym(libc::RTLD_NEXT, c"sigaction".as_ptr()) };
+        found = find(c"sigaction").map_or(ptr::null_mut(), |found| found.as_ptr().cast_mut());
         FOUND.store(found, Ordering::Relaxed);
     }
     // SAFETY: null, or libc's function, which has this type.
@@ -148,7 +148,8 @@ pub(super) fn wrap_existing() {
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+#[cfg_attr(target_feature = "crt-static", allow(dead_code, reason = "nothing is replaced"))]
 pub(super) unsafe extern "C" fn sigaction(
     signal: c_int,
     new: *const libc::sigaction,
@@ -177,7 +178,8 @@ pub(super) unsafe extern "C" fn sigaction(
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+#[cfg_attr(target_feature = "crt-static", allow(dead_code, reason = "nothing is replaced"))]
 pub(super) unsafe extern "C" fn signal(number: c_int, handler: sighandler_t) -> sighandler_t {
     // SAFETY: all zeros is an action.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };

@@ -68,7 +68,7 @@ unsafe fn futex(args: [usize; 6]) -> isize {
 ///
 /// # Safety
 /// * As the kernel's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn syscall(
     number: c_long,
     a: usize,

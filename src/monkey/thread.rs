@@ -11,20 +11,20 @@ use super::{errno, gate, real};
 
 type Join = unsafe extern "C" fn(pthread_t, *mut *mut c_void) -> c_int;
 
-/// The caller's place for the thread's result.
+/// A thread, which some C libraries name by a pointer, and the caller's place for its result.
 #[derive(Clone, Copy)]
-struct Place(*mut *mut c_void);
+struct Place(pthread_t, *mut *mut c_void);
 
 // SAFETY: the caller of the replaced function waits until the call is over, wherever it is made.
 unsafe impl Sync for Place {}
 
 impl Place {
-    fn join(&self, thread: pthread_t) -> c_int {
+    fn join(&self) -> c_int {
         let Some(found) = real::find(c"pthread_join") else { return libc::ENOSYS };
         // SAFETY: libc's function has this type.
         let join = unsafe { mem::transmute::<*const c_void, Join>(found.as_ptr()) };
         // SAFETY: the caller of the replaced function answers for its arguments.
-        unsafe { join(thread, self.0) }
+        unsafe { join(self.0, self.1) }
     }
 }
 
@@ -32,17 +32,17 @@ impl Place {
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn pthread_join(thread: pthread_t, result: *mut *mut c_void) -> c_int {
-    let place = Place(result);
+    let place = Place(thread, result);
     // SAFETY: takes no arguments.
     let own = unsafe { libc::pthread_self() };
     // Joining one's own thread is an error that only that thread is told of.
     if own == thread || !gate::open(Symbol::PthreadJoin) {
-        return place.join(thread);
+        return place.join();
     }
     let before = errno::get();
-    let answer = offload(Symbol::PthreadJoin, || place.join(thread) as isize);
+    let answer = offload(Symbol::PthreadJoin, || place.join() as isize);
     errno::set(before);
     answer as c_int
 }

@@ -104,7 +104,7 @@ fn sleep_until(clock: clockid_t, until: timespec) -> Result<(), i32> {
 ///
 /// # Safety
 /// * As libc's manual says.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn clock_nanosleep(
     clock: clockid_t,
     flags: c_int,
@@ -149,7 +149,7 @@ hook! {
 ///
 /// # Safety
 /// * None; it takes a number.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn sleep(seconds: c_uint) -> c_uint {
     let limit = Duration::from_secs(u64::from(seconds));
     let rest = if gate::open(Symbol::Sleep) {

@@ -75,13 +75,15 @@ pub enum Resource {
 
 impl Resource {
     fn number(self) -> u32 {
-        match self {
+        #[allow(clippy::unnecessary_cast, reason = "the C libraries do not agree on the type")]
+        let number = match self {
             Self::Memory => libc::RLIMIT_AS,
             Self::OpenFiles => libc::RLIMIT_NOFILE,
             Self::CpuTime => libc::RLIMIT_CPU,
             Self::FileSize => libc::RLIMIT_FSIZE,
             Self::CoreSize => libc::RLIMIT_CORE,
-        }
+        } as u32;
+        number
     }
 }
 

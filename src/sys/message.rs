@@ -4,6 +4,11 @@ use core::mem;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+/// A size or a count of a message, which C libraries declare in types of their own.
+pub(crate) fn size(of: impl TryInto<usize>) -> usize {
+    of.try_into().unwrap_or(usize::MAX)
+}
+
 /// The most descriptors that the kernel takes with one message.
 pub(crate) const MOST_FDS: usize = 253;
 
@@ -121,7 +126,7 @@ fn receive_with(socket: BorrowedFd<'_>, buffer: &mut [u8], how: libc::c_int) -> 
             let data = unsafe { libc::CMSG_DATA(at) }.cast::<RawFd>();
             // SAFETY: computes.
             let before = unsafe { libc::CMSG_LEN(0) } as usize;
-            let count = (description.cmsg_len - before) / mem::size_of::<RawFd>();
+            let count = (size(description.cmsg_len) - before) / mem::size_of::<RawFd>();
             for index in 0..count {
                 // SAFETY: the description has that many.
                 let place = unsafe { data.add(index) };

@@ -5,8 +5,8 @@
 //! by which std (and C++) registers is defined here, and where the linker takes this one, as it does for what is
 //! linked into the program, each registration on an armed thread is followed by one of ours.
 //!
-//! Where it does not (another C library than glibc, a static program) what is registered after `arm` is destroyed
-//! before the call.
+//! Where it does not (another C library than glibc, a static program, a library that is loaded, whose calls find glibc's
+//! function first) what is registered after `arm` is destroyed before the call.
 
 use core::cell::Cell;
 
