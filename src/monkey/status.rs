@@ -37,7 +37,9 @@ impl SymbolStatus {
     /// Why it is active, or why not.
     pub fn reason(&self) -> &'static str {
         match self.found {
-            Found::Elsewhere => "calls go to another library: it was linked, preloaded or loaded before ropewalk",
+            Found::Elsewhere => {
+                "calls go to another library: it was linked, preloaded or loaded before ropewalk"
+            }
             Found::Unknown => "nothing shows that calls arrive: the program is linked statically",
             _ if !gate::is_patched(self.symbol.groups()) => "not patched: call monkey::patch_all()",
             Found::Arrived => "std's calls arrive",
