@@ -78,6 +78,17 @@ impl<T> Sender<T> {
 
     /// As [`send`](Self::send), but waits no longer than until `deadline`.
     ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (sender, receiver) = ropewalk::channel::bounded(1);
+    /// let soon = Instant::now() + Duration::from_millis(1);
+    /// assert!(sender.send_deadline(7, soon).is_ok());
+    /// assert_eq!(sender.send_deadline(8, soon).unwrap_err().into_inner(), 8);
+    /// assert_eq!((receiver.len(), receiver.capacity()), (1, Some(1)));
+    /// ```
+    ///
     /// # Errors
     /// The message, if the channel stays full or all receivers are gone.
     pub fn send_deadline(&self, message: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
@@ -240,6 +251,17 @@ impl<T> Receiver<T> {
     }
 
     /// As [`recv`](Self::recv), but waits no longer than until `deadline`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (sender, receiver) = ropewalk::channel::unbounded();
+    /// sender.send(7).unwrap();
+    /// let soon = Instant::now() + Duration::from_millis(1);
+    /// assert_eq!(receiver.recv_deadline(soon), Ok(7));
+    /// assert!(receiver.recv_deadline(soon).unwrap_err().is_timeout());
+    /// ```
     ///
     /// # Errors
     /// `Timeout`, or `Disconnected` if all senders are gone.

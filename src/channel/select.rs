@@ -149,6 +149,17 @@ impl<'a> Select<'a> {
 
     /// As [`select`](Self::select), but waits no longer than until `deadline`.
     ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::channel::{Select, bounded};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (_sender, receiver) = bounded::<u8>(1);
+    /// let mut select = Select::new_biased();
+    /// select.recv(&receiver);
+    /// assert!(select.select_deadline(Instant::now() + Duration::from_millis(1)).is_err());
+    /// ```
+    ///
     /// # Errors
     /// If none becomes ready.
     pub fn select_deadline(
@@ -197,6 +208,17 @@ impl<'a> Select<'a> {
     }
 
     /// As [`ready`](Self::ready), but waits no longer than until `deadline`.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::channel::{Select, bounded};
+    /// use std::time::Instant;
+    ///
+    /// let (sender, receiver) = bounded::<u8>(1);
+    /// let mut select = Select::new();
+    /// let (send, _) = (select.send(&sender), select.recv(&receiver));
+    /// assert_eq!(select.ready_deadline(Instant::now()), Ok(send));
+    /// ```
     ///
     /// # Errors
     /// If none becomes ready.

@@ -116,6 +116,15 @@ impl<I: 'static, Y: 'static, R: 'static> Fresh<I, Y, R> {
 impl<I: 'static, Y: 'static, R: 'static, S: Switch> Fresh<I, Y, R, S> {
     /// As [`new`](Fresh::new), with any switcher.
     ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::coroutine::{Boost, Fresh};
+    ///
+    /// let fresh = Fresh::<(), u8, (), Boost>::with_switch(|out, ()| out.suspend(7));
+    /// let sum = std::thread::spawn(move || fresh.settle().sum::<u8>()).join().unwrap();
+    /// assert_eq!(sum, 7);
+    /// ```
+    ///
     /// # Panics
     /// If there is no address space for a stack.
     pub fn with_switch<F>(f: F) -> Self

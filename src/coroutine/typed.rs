@@ -171,6 +171,15 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
     }
 
     /// Tells whether it has returned or panicked.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::coroutine::{Coroutine, State};
+    ///
+    /// let mut one = Coroutine::<(), u8, u8>::new(|out, ()| { out.suspend(1); 2 });
+    /// assert!(matches!(one.resume(()), State::Yielded(1)) && !one.is_done());
+    /// assert!(matches!(one.resume(()), State::Returned(2)) && one.is_done());
+    /// ```
     pub fn is_done(&self) -> bool {
         // SAFETY: the cell is alive until `free`.
         self.cell.is_none_or(|cell| unsafe { cell.as_ref() }.node.over.get())

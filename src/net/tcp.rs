@@ -78,6 +78,22 @@ impl TcpStream {
 
     /// Receives without taking: the same bytes come again. A cancellation point if it has to wait.
     ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::net::{TcpListener, TcpStream};
+    /// use std::io::{Read, Write};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let mut here = TcpStream::connect(listener.local_addr()?)?;
+    /// let mut there = listener.accept()?.0.try_clone()?;
+    /// here.write_all(b"word")?;
+    /// let mut bytes = [0; 4];
+    /// there.peek(&mut bytes[..1])?;
+    /// there.read_exact(&mut bytes)?; // the peek has taken nothing
+    /// assert_eq!(&bytes, b"word");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// What the kernel says, and `TimedOut`.
     pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {

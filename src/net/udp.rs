@@ -94,6 +94,19 @@ impl UdpSocket {
 
     /// As [`recv_from`](Self::recv_from), without taking it.
     ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::net::UdpSocket;
+    ///
+    /// let (here, there) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+    /// here.send_to(b"word", there.local_addr()?)?;
+    /// let mut bytes = [0; 8];
+    /// let (len, sender) = there.peek_from(&mut bytes)?;
+    /// assert_eq!((len, sender), (4, here.local_addr()?));
+    /// assert_eq!(there.recv_from(&mut bytes)?.0, 4); // the peek has taken nothing
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// What the kernel says, and `TimedOut`.
     pub fn peek_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {

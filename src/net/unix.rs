@@ -49,6 +49,20 @@ impl UnixStream {
 
     /// As [`connect`](Self::connect), to an address: a path, or a name in Linux's abstract space.
     ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::net::{UnixListener, UnixStream};
+    /// use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
+    ///
+    /// let name = format!("ropewalk-stream-{}", std::process::id());
+    /// let address = SocketAddr::from_abstract_name(name)?;
+    /// let listener = UnixListener::bind_addr(&address)?;
+    /// let stream = UnixStream::connect_addr(&address)?;
+    /// assert!(listener.accept().is_ok());
+    /// # drop(stream);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As for `connect`; `InvalidInput` for an address without a name.
     pub fn connect_addr(address: &SocketAddr) -> io::Result<Self> {
@@ -210,6 +224,20 @@ impl UnixDatagram {
     }
 
     /// Makes one without a path.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::net::UnixDatagram;
+    /// use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
+    ///
+    /// let name = format!("ropewalk-example-{}", std::process::id());
+    /// let address = SocketAddr::from_abstract_name(name)?;
+    /// let receiver = UnixDatagram::bind_addr(&address)?;
+    /// UnixDatagram::unbound()?.send_to_addr(b"word", &address)?;
+    /// let mut bytes = [0; 8];
+    /// assert_eq!((receiver.recv(&mut bytes)?, &bytes[..4]), (4, &b"word"[..]));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// What the kernel says.

@@ -193,6 +193,16 @@ impl Builder {
     }
 
     /// Lets it start with an empty environment, and what [`env`](Self::env) adds after this.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::process::Process;
+    ///
+    /// let seen = |()| std::env::vars().collect::<Vec<_>>();
+    /// let child = Process::builder().env_clear().env("ROPE", "walk").spawn(seen, ())?;
+    /// assert_eq!(child.join().unwrap(), [("ROPE".to_owned(), "walk".to_owned())]);
+    /// # Ok::<(), ropewalk::process::SpawnError>(())
+    /// ```
     pub fn env_clear(mut self) -> Self {
         self.cleared = true;
         self.changes.clear();

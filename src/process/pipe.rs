@@ -164,6 +164,18 @@ impl<S: Serialize, R> Pipe<S, R> {
 
     /// As [`send`](Self::send), but waits no longer than until `deadline`.
     ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (here, there) = ropewalk::process::pipe::<u32, u32>()?;
+    /// let soon = Instant::now() + Duration::from_millis(1);
+    /// here.send_deadline(&7, soon).unwrap();
+    /// assert_eq!(there.recv_deadline(soon).unwrap(), 7);
+    /// assert!(there.recv_deadline(soon).is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`SendError`] if it was not sent.
     pub fn send_deadline(&self, value: &S, deadline: Instant) -> Result<(), SendError> {

@@ -77,6 +77,15 @@ impl<'a> Case<'a> {
     }
 
     /// A write would not wait.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::process::{Case, wait_any};
+    ///
+    /// let (_reader, writer) = std::io::pipe()?;
+    /// assert_eq!(wait_any([Case::writable(&writer)])?, 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn writable(fd: &'a impl AsFd) -> Self {
         Self(Kind::Fd(fd.as_fd(), Direction::Write))
     }

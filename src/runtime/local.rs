@@ -144,6 +144,16 @@ impl<T: 'static> LocalKey<RefCell<T>> {
 
     /// Borrows the value mutably.
     ///
+    /// # Examples
+    /// ```
+    /// use std::cell::RefCell;
+    ///
+    /// ropewalk::coroutine_local! { static LOG: RefCell<Vec<u32>> = RefCell::new(Vec::new()); }
+    /// LOG.with_borrow_mut(|log| log.push(7));
+    /// assert_eq!(LOG.with_borrow(Vec::len), 1);
+    /// assert_eq!(ropewalk::spawn(|| LOG.with_borrow(Vec::len)).join().unwrap(), 0); // another's own
+    /// ```
+    ///
     /// # Panics
     /// If it is borrowed.
     pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {

@@ -97,6 +97,17 @@ impl Condvar {
 
     /// As [`wait`](Self::wait), but no longer than until `deadline`. False with the guard if that came
     /// first.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::sync::{Condvar, Mutex};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (ready, changed) = (Mutex::new(false), Condvar::new());
+    /// let soon = Instant::now() + Duration::from_millis(1);
+    /// let (guard, notified) = changed.wait_deadline(ready.lock(), soon);
+    /// assert!(!notified && !*guard);
+    /// ```
     pub fn wait_deadline<'a, T: ?Sized>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -128,6 +139,16 @@ impl Condvar {
 
     /// As [`wait_while`](Self::wait_while), but no longer than until `deadline`. False with the guard if
     /// `condition` still held then.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::sync::{Condvar, Mutex};
+    /// use std::time::Instant;
+    ///
+    /// let (count, changed) = (Mutex::new(3), Condvar::new());
+    /// let (guard, done) = changed.wait_deadline_while(count.lock(), Instant::now(), |n| *n < 3);
+    /// assert_eq!((*guard, done), (3, true));
+    /// ```
     pub fn wait_deadline_while<'a, T: ?Sized>(
         &self,
         mut guard: MutexGuard<'a, T>,

@@ -80,6 +80,16 @@ impl Event {
     }
 
     /// As [`wait`](Self::wait), but no longer than until `deadline`. False if that came first.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let event = ropewalk::sync::Event::new();
+    /// assert!(!event.wait_deadline(Instant::now()));
+    /// event.set();
+    /// assert!(event.wait_deadline(Instant::now()));
+    /// ```
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
         self.wait_until(Some(deadline))
     }

@@ -78,6 +78,15 @@ impl<T, F: FnOnce() -> T> Lazy<T, F> {
 
     /// As [`force`](Self::force), but waits for another no longer than until `deadline`. `None` if that came first.
     ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::sync::Lazy;
+    /// use std::time::Instant;
+    ///
+    /// let lazy = Lazy::new(|| 7);
+    /// assert_eq!(Lazy::force_deadline(&lazy, Instant::now()), Some(&7)); // nobody else makes it
+    /// ```
+    ///
     /// # Panics
     /// As for `force`.
     pub fn force_deadline(this: &Self, deadline: Instant) -> Option<&T> {

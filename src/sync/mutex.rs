@@ -101,6 +101,16 @@ impl<T: ?Sized> Mutex<T> {
     }
 
     /// As [`lock`](Self::lock), but waits no longer than until `deadline`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let mut mutex = ropewalk::sync::Mutex::new(1);
+    /// *mutex.lock_deadline(Instant::now()).unwrap() += 1;
+    /// *mutex.get_mut() += 1; // borrowed alone, so there is nothing to lock
+    /// assert_eq!(mutex.into_inner(), 3);
+    /// ```
     pub fn lock_deadline(&self, deadline: Instant) -> Option<MutexGuard<'_, T>> {
         self.raw.acquire_deadline(deadline).then(|| MutexGuard { mutex: self, not_send: PhantomData })
     }

@@ -128,6 +128,15 @@ impl Once {
     /// As [`call_once`](Self::call_once), but waits for another no longer than until `deadline`. False if that
     /// came first.
     ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let once = ropewalk::sync::Once::new();
+    /// assert!(once.call_once_deadline(Instant::now(), || ())); // nobody else is at it
+    /// assert!(once.is_completed());
+    /// ```
+    ///
     /// # Panics
     /// If `f` does, and if `f` calls this on the same `Once`.
     pub fn call_once_deadline(&self, deadline: Instant, f: impl FnOnce()) -> bool {
@@ -163,6 +172,16 @@ impl Once {
     }
 
     /// As [`wait`](Self::wait), but no longer than until `deadline`. False if that came first.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let once = ropewalk::sync::Once::new();
+    /// assert!(!once.wait_deadline(Instant::now()));
+    /// once.call_once(|| ());
+    /// assert!(once.wait_deadline(Instant::now()));
+    /// ```
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
         self.wait_until(Some(deadline))
     }

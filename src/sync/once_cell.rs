@@ -86,6 +86,18 @@ impl<T> OnceCell<T> {
     }
 
     /// As [`wait`](Self::wait), but waits no longer than until `deadline`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let mut cell = ropewalk::sync::OnceCell::new();
+    /// assert_eq!(cell.wait_deadline(Instant::now()), None);
+    /// cell.set(7).unwrap();
+    /// assert_eq!(cell.wait_deadline(Instant::now()), Some(&7));
+    /// *cell.get_mut().unwrap() += 1;
+    /// assert_eq!((cell.take(), cell.into_inner()), (Some(8), None));
+    /// ```
     pub fn wait_deadline(&self, deadline: Instant) -> Option<&T> {
         self.once.wait_deadline(deadline);
         self.get()
@@ -156,6 +168,14 @@ impl<T> OnceCell<T> {
 
     /// As [`get_or_init`](Self::get_or_init), but waits for another no longer than until `deadline`. `None` if that
     /// came first.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let cell = ropewalk::sync::OnceCell::new();
+    /// assert_eq!(cell.get_or_init_deadline(Instant::now(), || 7), Some(&7)); // nobody else makes it
+    /// ```
     ///
     /// # Panics
     /// If `init` does, and if `init` uses the same cell.

@@ -150,6 +150,16 @@ impl RawMutex {
     }
 
     /// As [`acquire`](Self::acquire), but waits no longer than until `deadline`. False if that came first.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let mutex = ropewalk::sync::RawMutex::new();
+    /// assert!(mutex.acquire_deadline(Instant::now()));
+    /// assert!(mutex.is_held());
+    /// mutex.release().unwrap();
+    /// ```
     pub fn acquire_deadline(&self, deadline: Instant) -> bool {
         self.try_acquire() || self.acquire_slow(party::current_ref(), Some(deadline), Location::caller())
     }

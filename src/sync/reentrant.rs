@@ -84,6 +84,19 @@ impl<T: ?Sized> ReentrantMutex<T> {
     }
 
     /// As [`lock`](Self::lock), but waits no longer than until `deadline`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let mut mutex = ropewalk::sync::ReentrantMutex::new(7);
+    /// let first = mutex.lock_deadline(Instant::now()).unwrap();
+    /// let second = mutex.lock_timeout(Duration::ZERO).unwrap(); // its own holder's
+    /// assert_eq!(*first + *second, 14);
+    /// drop((first, second));
+    /// *mutex.get_mut() += 1;
+    /// assert_eq!(mutex.into_inner(), 8);
+    /// ```
     pub fn lock_deadline(&self, deadline: Instant) -> Option<ReentrantGuard<'_, T>> {
         self.enter(|raw| raw.acquire_deadline(deadline))
     }

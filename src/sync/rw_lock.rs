@@ -75,6 +75,17 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     /// As [`read`](Self::read), but waits no longer than `limit`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let lock = ropewalk::sync::RwLock::new(7);
+    /// let writer = lock.write();
+    /// assert!(lock.read_timeout(Duration::from_millis(1)).is_none());
+    /// drop(writer);
+    /// assert_eq!(*lock.read_deadline(Instant::now()).unwrap(), 7);
+    /// ```
     pub fn read_timeout(&self, limit: Duration) -> Option<ReadGuard<'_, T>> {
         self.read_deadline(far::after(limit))
     }
@@ -108,6 +119,16 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     /// As [`write`](Self::write), but waits no longer than until `deadline`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let mut lock = ropewalk::sync::RwLock::new(7);
+    /// *lock.write_deadline(Instant::now()).unwrap() += 1;
+    /// *lock.get_mut() += 1; // borrowed alone, so there is nothing to lock
+    /// assert_eq!(lock.into_inner(), 9);
+    /// ```
     pub fn write_deadline(&self, deadline: Instant) -> Option<WriteGuard<'_, T>> {
         self.raw.write(Some(deadline)).then(|| self.writer())
     }

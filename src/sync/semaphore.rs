@@ -95,6 +95,15 @@ impl Semaphore {
     }
 
     /// As [`acquire`](Self::acquire), but waits no longer than until `deadline`. False if that came first.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let seats = ropewalk::sync::Semaphore::new(1);
+    /// assert!(seats.acquire_deadline(Instant::now()));
+    /// assert!(!seats.acquire_deadline(Instant::now()));
+    /// ```
     pub fn acquire_deadline(&self, deadline: Instant) -> bool {
         self.take(Some(deadline))
     }
@@ -144,6 +153,17 @@ impl Semaphore {
     }
 
     /// As [`permit`](Self::permit), but waits no longer than until `deadline`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let seats = ropewalk::sync::Semaphore::new(1);
+    /// let permit = seats.permit_deadline(Instant::now()).unwrap();
+    /// assert!(seats.permit_timeout(Duration::from_millis(1)).is_none());
+    /// drop(permit);
+    /// assert_eq!(seats.available(), 1);
+    /// ```
     pub fn permit_deadline(&self, deadline: Instant) -> Option<Permit<'_>> {
         self.acquire_deadline(deadline).then(|| Permit(self))
     }

@@ -103,6 +103,17 @@ impl WaitGroup {
     }
 
     /// As [`wait`](Self::wait), but no longer than until `deadline`. False if that came first.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let group = ropewalk::sync::WaitGroup::new();
+    /// group.add(1);
+    /// assert!(!group.wait_deadline(Instant::now()));
+    /// group.done();
+    /// assert!(group.wait_deadline(Instant::now()));
+    /// ```
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
         self.wait_until(Some(deadline))
     }

@@ -57,6 +57,16 @@ impl ThreadPoolBuilder {
     }
 
     /// Sets after how long without a task a thread ends; default 10 s.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = ropewalk::thread::ThreadPool::builder(4).idle_timeout(Duration::from_millis(1)).build();
+    /// pool.apply(|| ()).unwrap();
+    /// while pool.threads() > 0 { std::thread::sleep(Duration::from_millis(1)); }
+    /// assert_eq!(pool.apply(|| 7).unwrap(), 7); // by a new one
+    /// ```
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
         self.0.idle = limit;
         self

@@ -65,6 +65,15 @@ impl<T: ?Sized> Queue<T> {
     /// Makes a queue for at most `capacity` messages, in a ring of at least `bytes` bytes: a message may be as
     /// long as the ring, less 8 bytes. The length is rounded up to a power of two, and taken at once.
     ///
+    /// # Examples
+    /// ```
+    /// let queue = ropewalk::process::Queue::<Vec<u8>>::with_ring(4, 64 * 1024)?;
+    /// assert!(queue.longest_message() >= 64 * 1024 - 8);
+    /// assert!(queue.put(vec![0; 100_000]).is_err(), "longer than the ring");
+    /// assert_eq!(queue.users(), [std::process::id()]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`bounded`](Self::bounded); `InvalidInput` for more than 64 GiB.
     pub fn with_ring(capacity: usize, bytes: usize) -> io::Result<Self> {

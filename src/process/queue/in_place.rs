@@ -126,6 +126,18 @@ impl<P: Pod> Queue<[P]> {
 
     /// As [`reserve`](Self::reserve), but waits no longer than until `deadline`.
     ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let queue = ropewalk::process::Queue::<[u32]>::bounded(1)?;
+    /// let mut room = queue.reserve_deadline(1, Instant::now())?;
+    /// room[0] = 7;
+    /// room.commit();
+    /// assert_eq!(queue.get_in_place_deadline(Instant::now())?[0], 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`reserve`](Self::reserve), and if there is no room in time.
     pub fn reserve_deadline(&self, count: usize, deadline: Instant) -> Result<Reserved<'_, P>, PutError<()>> {

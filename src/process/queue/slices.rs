@@ -36,6 +36,18 @@ impl<P: Pod> Queue<[P]> {
 
     /// As [`put_slice`](Self::put_slice), but never waits for room.
     ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let queue = ropewalk::process::Queue::<[u16]>::bounded(1)?;
+    /// queue.try_put_slice(&[1, 2])?;
+    /// let soon = Instant::now() + Duration::from_millis(1);
+    /// assert!(queue.put_slice_deadline(&[3], soon).is_err());
+    /// assert!(queue.put_slice_timeout(&[3], Duration::ZERO).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`put_slice`](Self::put_slice), and if there is no room.
     pub fn try_put_slice(&self, slice: &[P]) -> Result<(), PutError<()>> {
@@ -74,6 +86,19 @@ impl<P: Pod> Queue<[P]> {
     }
 
     /// As [`get_into`](Self::get_into), but never waits for a message.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (queue, mut into) = (ropewalk::process::Queue::<[u16]>::bounded(1)?, Vec::new());
+    /// queue.put_slice(&[1, 2])?;
+    /// queue.try_get_into(&mut into)?;
+    /// assert_eq!(into, [1, 2]);
+    /// assert!(queue.get_into_deadline(&mut into, Instant::now()).is_err());
+    /// assert!(queue.get_into_timeout(&mut into, Duration::from_millis(1)).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`get_into`](Self::get_into), and `Empty`.

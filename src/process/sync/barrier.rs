@@ -105,6 +105,15 @@ impl Barrier {
 
     /// As [`wait`](Self::wait), but no longer than until `deadline`.
     ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let barrier = ropewalk::process::Barrier::new(2)?;
+    /// assert!(barrier.wait_deadline(Instant::now() + Duration::from_millis(1)).is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`wait_timeout`](Self::wait_timeout).
     pub fn wait_deadline(&self, deadline: Instant) -> Result<BarrierWaitResult, BrokenBarrier> {

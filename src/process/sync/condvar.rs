@@ -86,6 +86,18 @@ impl Condvar {
 
     /// As [`wait`](Self::wait), but no longer than until `deadline`. False with the guard if that came first.
     ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::process::{Condvar, Mutex};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (ready, changed) = (Mutex::new(0u32)?, Condvar::new()?);
+    /// let soon = Instant::now() + Duration::from_millis(1);
+    /// let (guard, notified) = changed.wait_deadline(ready.lock().unwrap(), soon).unwrap();
+    /// assert!(!notified && *guard == 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`OwnerDied`], as from `lock`.
     pub fn wait_deadline<'a, T: Pod>(

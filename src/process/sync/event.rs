@@ -100,6 +100,17 @@ impl Event {
     }
 
     /// As [`wait`](Self::wait), but no longer than until `deadline`. False if that came first.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let event = ropewalk::process::Event::new()?;
+    /// assert!(!event.wait_deadline(Instant::now()));
+    /// event.set();
+    /// assert!(event.wait_deadline(Instant::now()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
         self.wait_until(Some(deadline))
     }

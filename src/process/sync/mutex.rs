@@ -114,6 +114,16 @@ impl<T: Pod> Mutex<T> {
 
     /// As [`lock`](Self::lock), but waits no longer than until `deadline`.
     ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let mutex = ropewalk::process::Mutex::new(6u32)?;
+    /// *mutex.lock_deadline(Instant::now()).unwrap() += 1;
+    /// assert_eq!(*mutex.lock().unwrap(), 7);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`try_lock`](Self::try_lock).
     pub fn lock_deadline(&self, deadline: Instant) -> Result<MutexGuard<'_, T>, TryLockError<'_, T>> {

@@ -164,6 +164,16 @@ impl Semaphore {
     }
 
     /// As [`acquire`](Self::acquire), but waits no longer than until `deadline`. False if that came first.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// let seats = ropewalk::process::Semaphore::new(1)?;
+    /// assert!(seats.acquire_deadline(Instant::now()));
+    /// assert!(!seats.acquire_deadline(Instant::now()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn acquire_deadline(&self, deadline: Instant) -> bool {
         self.take(Some(deadline), true, false)
     }
