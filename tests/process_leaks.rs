@@ -36,6 +36,15 @@ fn has() -> Has {
     }
 }
 
+/// For a message: the names of the threads, and what the descriptors are of.
+fn what_there_is() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+    let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let links = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+    names.map(|name| name.trim().to_owned()).chain(links.map(|link| link.display().to_string())).collect()
+}
+
 fn kill(pid: u32) {
     // SAFETY: a process of this test's.
     unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
@@ -100,6 +109,18 @@ fn round(random: &mut Random, n: u32) {
 
 fn wear(seed: u64) {
     let mut random = Random::from(seed);
+    // Whoever first sleeps for another process starts a thread that stays, with a descriptor.
+    let has_watcher = || what_there_is().iter().any(|name| name.starts_with("ropewalk-watch"));
+    while !has_watcher() {
+        let queue = Queue::<u32>::bounded(1).unwrap();
+        let late = |queue: Queue<u32>| {
+            std::thread::sleep(Duration::from_millis(20));
+            queue.put(1).unwrap();
+        };
+        let child = Process::spawn(late, queue.clone()).unwrap();
+        assert_eq!(queue.get_timeout(Duration::from_secs(10)), Ok(1));
+        child.join().unwrap();
+    }
     (0..64).for_each(|n| round(&mut random, n));
     let settle = |wanted: Option<Has>| {
         let end = Instant::now() + Duration::from_secs(10);
@@ -110,7 +131,7 @@ fn wear(seed: u64) {
                 std::thread::sleep(Duration::from_millis(20));
                 return has();
             }
-            assert!(Instant::now() < end, "{now:?} now, {wanted:?} before");
+            assert!(Instant::now() < end, "{now:?} now, {wanted:?} before: {:?}", what_there_is());
             std::thread::sleep(Duration::from_millis(1));
         }
     };
