@@ -62,11 +62,18 @@ impl Scopes {
         result
     }
 
-    /// The earliest of the deadlines.
-    #[inline]
+    /// The earliest of the deadlines that the caller is under.
+    #[inline(always)]
     pub(crate) fn earliest(&self) -> Option<Instant> {
-        let entries = self.0.take()?;
-        let earliest = entries.iter().filter(|entry| entry.is_around()).map(|entry| entry.deadline).min();
+        // On the path of every wait: nearly all have none.
+        self.0.take().and_then(|entries| self.earliest_of(entries))
+    }
+
+    #[cold]
+    #[expect(clippy::box_collection, reason = "as the list lies in the task")]
+    fn earliest_of(&self, entries: Box<Vec<Entry>>) -> Option<Instant> {
+        let around = entries.iter().filter(|entry| entry.is_around());
+        let earliest = around.map(|entry| entry.deadline).min();
         self.0.set(Some(entries));
         earliest
     }
