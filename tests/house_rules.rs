@@ -74,6 +74,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "monkey/vectors.rs",
     "monkey/stream.rs",
     "monkey/slot.rs",
+    "monkey/lent.rs",
     "monkey/loader.rs",
     "monkey/message.rs",
     "monkey/kind.rs",

@@ -8,6 +8,7 @@ use core::ffi::{c_char, c_void};
 use libc::{c_int, c_uint, iovec, mode_t, off_t, size_t, ssize_t};
 
 use super::hook::{hook, pass};
+use super::lent::Lent;
 use super::offload::offload;
 use super::slot::{self, Kind, known};
 use super::stream::{Buffers, Way};
@@ -144,24 +145,18 @@ hook! {
     parking offload(Symbol::Fdatasync, || pass!(SYS_fdatasync, fd))
 }
 
-/// A name, and a place for the answer, of the caller's.
-#[derive(Clone, Copy)]
-struct Lent<T>(*const c_char, *mut T);
-
-// SAFETY: the caller of the replaced function waits until the call is over, wherever it is made.
-unsafe impl<T> Sync for Lent<T> {}
-
-impl<T> Lent<T> {
+/// A name, and a place for the answer.
+impl<T> Lent<(*const c_char, *mut T)> {
     fn open(&self, directory: c_int, flags: c_int, mode: mode_t) -> isize {
-        pass!(SYS_openat, directory, self.0, flags, mode)
+        pass!(SYS_openat, directory, self.0.0, flags, mode)
     }
 
     fn look(&self, directory: c_int, flags: c_int) -> isize {
-        pass!(SYS_newfstatat, directory, self.0, self.1, flags)
+        pass!(SYS_newfstatat, directory, self.0.0, self.0.1, flags)
     }
 
     fn look_wide(&self, directory: c_int, flags: c_int, mask: c_uint) -> isize {
-        pass!(SYS_statx, directory, self.0, flags, mask, self.1)
+        pass!(SYS_statx, directory, self.0.0, flags, mask, self.0.1)
     }
 }
 
@@ -173,7 +168,7 @@ pub(super) fn open_either(
     flags: c_int,
     mode: mode_t,
 ) -> c_int {
-    let lent: Lent<()> = Lent(name, core::ptr::null_mut());
+    let lent = Lent((name, core::ptr::null_mut::<()>()));
     let before = errno::get();
     let answer = match gate::open(symbol) {
         true => offload(symbol, || lent.open(directory, flags, mode)),
@@ -226,9 +221,9 @@ macro_rules! look {
     ($($symbol:ident: $name:ident, $flags:expr;)*) => {
         $(hook! {
             $symbol: fn $name(name: *const c_char, place: *mut libc::stat) -> c_int;
-            kernel Lent(name, place).look(libc::AT_FDCWD, $flags);
+            kernel Lent((name, place)).look(libc::AT_FDCWD, $flags);
             parking {
-                let lent = Lent(name, place);
+                let lent = Lent((name, place));
                 offload(Symbol::$symbol, || lent.look(libc::AT_FDCWD, $flags))
             }
         })*
@@ -246,9 +241,9 @@ macro_rules! look_at {
     ($($symbol:ident: $name:ident;)*) => {
         $(hook! {
             $symbol: fn $name(directory: c_int, name: *const c_char, place: *mut libc::stat, flags: c_int) -> c_int;
-            kernel Lent(name, place).look(directory, flags);
+            kernel Lent((name, place)).look(directory, flags);
             parking {
-                let lent = Lent(name, place);
+                let lent = Lent((name, place));
                 if flags & libc::AT_EMPTY_PATH != 0 {
                     // An open file's inode is in memory.
                     lent.look(directory, flags)
@@ -270,9 +265,9 @@ hook! {
         mask: c_uint,
         place: *mut libc::statx,
     ) -> c_int;
-    kernel Lent(name, place).look_wide(directory, flags, mask);
+    kernel Lent((name, place)).look_wide(directory, flags, mask);
     parking {
-        let lent = Lent(name, place);
+        let lent = Lent((name, place));
         if flags & libc::AT_EMPTY_PATH != 0 {
             lent.look_wide(directory, flags, mask)
         } else {

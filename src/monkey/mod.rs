@@ -46,6 +46,7 @@ mod futex;
 mod gate;
 mod hook;
 mod kind;
+mod lent;
 mod loader;
 mod made;
 mod message;

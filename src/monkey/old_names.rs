@@ -10,6 +10,7 @@ use core::{mem, ptr};
 
 use libc::{c_int, hostent, size_t, socklen_t};
 
+use super::lent::Lent;
 use super::offload::offload;
 use super::real::find;
 use super::symbols::Symbol;
@@ -75,19 +76,6 @@ fn look_up<A: Answer>(symbol: Symbol, call: impl Fn() -> A + Sync) -> A {
     }
     errno::set(if answer.is_error() { number.load(Ordering::Relaxed) } else { before });
     answer
-}
-
-/// The caller's arguments, for a thread of the pool.
-#[derive(Clone, Copy)]
-struct Lent<T>(T);
-
-// SAFETY: the caller of the replaced function waits until the call is over, wherever it is made.
-unsafe impl<T> Sync for Lent<T> {}
-
-impl<T: Copy> Lent<T> {
-    fn get(&self) -> T {
-        self.0
-    }
 }
 
 macro_rules! old {

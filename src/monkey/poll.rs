@@ -11,24 +11,12 @@ use libc::{c_int, c_short, fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
 
 use super::errno::{self, raw};
 use super::hook::{hook, pass};
+use super::lent::Lent;
 use super::offload::offload;
 use super::ready::{AT_ONCE, Watches, ask_poll};
 use super::symbols::Symbol;
 use super::time::{instant_after, timespec_of};
 use crate::runtime::far;
-
-/// Pointers of the caller's, for a thread of the pool.
-#[derive(Clone, Copy)]
-struct Lent<T>(T);
-
-// SAFETY: the caller of the replaced function waits until the call is over, wherever it is made.
-unsafe impl<T> Sync for Lent<T> {}
-
-impl<T: Copy> Lent<T> {
-    fn get(&self) -> T {
-        self.0
-    }
-}
 
 /// A limit as C gives it: none, or a deadline; `Err` if it is not a valid one.
 ///
