@@ -168,29 +168,3 @@ fn scoped_threads_are_waited_for() {
         assert_eq!(values, [1; 4]);
     });
 }
-
-#[test]
-fn parking_keeps_the_worker_and_misses_no_wake() {
-    on_one_worker(|| {
-        for round in 0..200u32 {
-            let worker = thread::current();
-            let told = Arc::new(AtomicBool::new(false));
-            let tells = Arc::clone(&told);
-            let waker = thread::spawn(move || {
-                if round % 20 == 0 {
-                    thread::sleep(MS);
-                }
-                tells.store(true, Ordering::Release);
-                worker.unpark();
-            });
-            let sleeper = spawn(move || {
-                while !told.load(Ordering::Acquire) {
-                    thread::park();
-                }
-            });
-            sleeper.join().unwrap();
-            waker.join().unwrap();
-        }
-        thread::park_timeout(2 * MS);
-    });
-}

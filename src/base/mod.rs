@@ -22,6 +22,8 @@ pub(crate) mod lock;
 #[doc(hidden)]
 pub mod owner_word;
 #[doc(hidden)]
+pub mod parker_word;
+#[doc(hidden)]
 pub mod ring;
 #[doc(hidden)]
 pub mod robust_word;

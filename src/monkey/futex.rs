@@ -11,8 +11,10 @@
 //!
 //! So either the waker finds somebody waiting, and the lock orders the two, or the coroutine finds the word changed.
 //!
-//! A wait is not cancelled: std's lock would take any error for a spurious wake, and wait again at once. A coroutine
-//! that is cancelled while it waits for a lock gets the lock, and ends at its next wait of another kind.
+//! A cancellation ends a wait with `ECANCELED`, once: std's locks take any error for a wake without a reason, and wait
+//! again. So a cancelled coroutine gets its lock, and ends at its next wait of another kind.
+//!
+//! `thread::park` waits here too, marked in its key; `parker` has the rules.
 
 use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
@@ -21,22 +23,28 @@ use std::time::Instant;
 use super::errno::raw;
 use super::hook::pass;
 use super::symbols::Symbol;
-use super::{from_handler, gate};
-use crate::runtime::park::{Outcome, Reason};
-use crate::runtime::shield::Shield;
-use crate::runtime::wait_queue::{How, WaitQueue};
+use super::{from_handler, gate, parker};
+use crate::runtime::park::{Claimed, Outcome, Reason};
+use crate::runtime::told;
+use crate::runtime::wait_queue::{How, Seen, WaitQueue};
 
 pub(super) const SHARDS: usize = 256;
+
+/// In the key of a `thread::park`; words are aligned.
+const PARK: usize = 1;
 
 /// A part of the table: the words whose addresses fall to it.
 #[repr(align(128))]
 struct Shard {
     waiting: AtomicUsize,
+    /// Those of them in `thread::park`.
+    parked: AtomicUsize,
     queue: WaitQueue<()>,
 }
 
-static TABLE: [Shard; SHARDS] =
-    [const { Shard { waiting: AtomicUsize::new(0), queue: WaitQueue::new(()) } }; SHARDS];
+static TABLE: [Shard; SHARDS] = [const {
+    Shard { waiting: AtomicUsize::new(0), parked: AtomicUsize::new(0), queue: WaitQueue::new(()) }
+}; SHARDS];
 
 /// The number of the part for an address.
 fn shard_number(address: usize) -> usize {
@@ -58,19 +66,59 @@ pub(super) unsafe fn wait(address: usize, expected: u32, until: Option<Instant>)
     let place = ptr::with_exposed_provenance::<AtomicU32>(address);
     // SAFETY: the caller's duty.
     let Some(word) = (unsafe { place.as_ref() }) else { return raw(libc::EFAULT) };
-    let how = How { key: address, ..How::new(Reason::Futex, until) };
     let shard = shard(address);
-    let _shield = Shield::new();
     Symbol::Syscall.count_park();
     // Relaxed, and SeqCst by the fence: see the table above.
     shard.waiting.fetch_add(1, Ordering::Relaxed);
     fence(Ordering::SeqCst);
-    let outcome = shard.queue.wait_if(how, |(), _| word.load(Ordering::SeqCst) == expected);
+    let outcome = told::wait(until, |until| {
+        let how = How { key: address, ..How::new(Reason::Futex, until) };
+        shard.queue.wait_if(how, |(), _| word.load(Ordering::SeqCst) == expected)
+    });
     shard.waiting.fetch_sub(1, Ordering::Relaxed);
     match outcome {
         None => raw(libc::EAGAIN),
         Some(Outcome::TimedOut) => raw(libc::ETIMEDOUT),
-        Some(_) => 0,
+        Some(Outcome::Notified) => 0,
+        Some(Outcome::Cancelled) => raw(libc::ECANCELED),
+    }
+}
+
+/// A coroutine's stay in `thread::park`, of one wait or several.
+pub(super) struct Stay {
+    shard: &'static Shard,
+    key: usize,
+}
+
+impl Stay {
+    /// Comes in, for a park on the word at `address`.
+    pub(super) fn new(address: usize) -> Self {
+        let shard = shard(address);
+        // Relaxed, and SeqCst by the fence: see the table above.
+        shard.waiting.fetch_add(1, Ordering::Relaxed);
+        shard.parked.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        Self { shard, key: address | PARK }
+    }
+
+    /// Waits if `must_wait`, which is asked under the lock that an `unpark` takes; `None` if not. `note` is for
+    /// [`oldest`].
+    pub(super) fn wait(
+        &self,
+        until: Option<Instant>,
+        note: u64,
+        must_wait: impl FnOnce() -> bool,
+    ) -> Option<Outcome> {
+        let how = How { key: self.key, note, ..How::new(Reason::Park, until) };
+        self.shard.queue.wait_if(how, |(), _| must_wait())
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        // Relaxed: that one too many is counted for a while does no harm.
+        self.shard.parked.fetch_sub(1, Ordering::Relaxed);
+        self.shard.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -92,6 +140,10 @@ pub(super) fn wake(address: usize, count: u32) -> isize {
     }
     if gate::in_handler() && from_handler::hand_over(shard_number(address)) {
         return in_kernel(count);
+    }
+    // Whom an `unpark` is meant for its word does not say: so all.
+    if shard.parked.load(Ordering::Relaxed) != 0 && wake_parked(shard, address | PARK) {
+        return if parker::is_in_kernel() { 1 + in_kernel(count).max(0) } else { 1 };
     }
     // Relaxed: a rough alternation.
     if TURN.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
@@ -117,12 +169,49 @@ pub(super) fn wake_all(number: usize) {
     }
 }
 
+/// Wakes the first coroutine with a key.
+fn wake_first(shard: &Shard, key: usize) -> Option<Seen> {
+    let mut last = None;
+    let fits = |seen: Seen| {
+        last = Some(seen);
+        seen.key == key
+    };
+    let claimed: Option<Claimed> = shard.queue.with(|(), list| list.claim(fits));
+    claimed?.wake_in_turn();
+    last
+}
+
+/// The note of whoever has been in `thread::park` longest on the word at `address`.
+pub(super) fn oldest(address: usize) -> Option<u64> {
+    let fits = |seen: Seen| seen.key == address | PARK;
+    shard(address).queue.with(|(), list| list.peek(fits)).map(|seen| seen.note)
+}
+
+/// Ends that one's wait; gives the party.
+pub(super) fn unpark_oldest(address: usize) -> Option<u32> {
+    wake_first(shard(address), address | PARK).map(|seen| seen.party)
+}
+
+/// Ends all waits in `thread::park` on the word at `address`; false if there are none.
+pub(super) fn unpark_all(address: usize) -> bool {
+    wake_parked(shard(address), address | PARK)
+}
+
+fn wake_parked(shard: &Shard, key: usize) -> bool {
+    let mut any = false;
+    // Not more often than somebody waits now: who is woken may wait again at once.
+    for _ in 0..shard.parked.load(Ordering::SeqCst) {
+        if wake_first(shard, key).is_none() {
+            break;
+        }
+        any = true;
+    }
+    any
+}
+
 fn wake_coroutines(shard: &Shard, address: usize, count: u32) -> u32 {
     let mut woken = 0;
-    while woken < count {
-        let claimed = shard.queue.with(|(), list| list.claim(|seen| seen.key == address));
-        let Some(claimed) = claimed else { break };
-        claimed.wake_in_turn();
+    while woken < count && wake_first(shard, address).is_some() {
         woken += 1;
     }
     woken

@@ -4,7 +4,7 @@
 //! Mutex, RwLock, Condvar, Once and Barrier know nothing of threads. parking_lot waits with plain `FUTEX_WAIT`, on a
 //! record of the thread's, which two coroutines of one thread would both use: that goes to the kernel.
 //!
-//! So does `std::thread::park`: see `parker`.
+//! `std::thread::park` waits in std's form, on a word of the thread's that has rules of its own: see `parker`.
 
 use core::time::Duration;
 use std::time::Instant;
@@ -18,6 +18,7 @@ use super::patch::group::LOCKS;
 use super::symbols::Symbol;
 use super::time::duration;
 use super::{futex, parker};
+use crate::base::parker_word::PARKED;
 use crate::runtime::far;
 use crate::sys;
 
@@ -48,16 +49,22 @@ unsafe fn futex(args: [usize; 6]) -> isize {
         WAKE if parker::learn(address) => 0,
         WAKE => futex::wake(address, value),
         WAIT if bits as u32 == ALL_BITS && gate::open(Symbol::Syscall) => {
-            if value == parker::PARKED && parker::is_park(address) {
-                // SAFETY: the caller's duty.
-                return unsafe { sys::raw::call(libc::SYS_futex, args) };
-            }
             // SAFETY: the caller's duty.
             match unsafe { deadline(core::ptr::with_exposed_provenance(until)) } {
                 Err(error) => error,
+                // SAFETY: it was just asked.
+                Ok(until) if value == PARKED && parker::is_park(address) => unsafe {
+                    parker::park(address, until)
+                },
                 // SAFETY: as above.
                 Ok(until) => unsafe { futex::wait(address, value, until) },
             }
+        }
+        WAIT if value == PARKED && parker::is_shared(address) => {
+            parker::pass_on(|| {
+                // SAFETY: the caller's duty.
+                unsafe { sys::raw::call(libc::SYS_futex, args) }
+            })
         }
         // SAFETY: as above.
         _ => unsafe { sys::raw::call(libc::SYS_futex, args) },

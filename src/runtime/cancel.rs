@@ -11,6 +11,7 @@ use super::extra::Extra;
 use super::park::{self, Outcome, Waiter};
 use super::task::{CANCELLED, STARTED, Task, TaskRef};
 use super::worker::{self, Worker};
+use crate::coroutine::unwind;
 
 /// Asks the task to end. From any thread.
 pub(crate) fn request(task: &TaskRef) {
@@ -74,6 +75,37 @@ pub(crate) fn insist(worker: &Worker, task: &Task) {
     }
     worker.push_ready(NonNull::from(task));
     park::suspend(task);
+}
+
+/// Says once who keeps a worker of a runtime that ends: coroutines that wait although they are cancelled, under a
+/// shield, or for what no cancellation ends.
+#[cold]
+pub(crate) fn name_the_rest(worker: &Worker) {
+    const NAMED: usize = 8;
+    let (count, names) = {
+        // SAFETY: this is the worker's thread; the names are copied before anything else runs.
+        let owner = unsafe { worker.owner() };
+        owner.has_named_the_rest = true;
+        let name = |task: NonNull<Task>| {
+            // SAFETY: a started task is alive until its worker retires it.
+            let task = unsafe { task.as_ref() };
+            format!("'{}' (#{})", task.name().unwrap_or("unnamed"), task.id)
+        };
+        let names: Vec<String> = owner.started.iter().take(NAMED).map(name).collect();
+        (owner.started.iter().count(), names.join(", "))
+    };
+    if count == 0 {
+        return;
+    }
+    let (name, index) = (worker.core().name.clone(), worker.index);
+    let more = if count > NAMED { ", …" } else { "" };
+    let text = format!(
+        "runtime '{name}' cannot end: on worker {index}, {count} cancelled coroutine(s) still wait where no cancellation \
+         reaches them (a shield, a lock of std, a call on another thread): {names}{more}"
+    );
+    // A logger may wait for what one of them holds, and the monitor has ended. Without a thread nothing is said.
+    let tell = move || unwind::report(|| log::warn!("{text}"));
+    let _ = std::thread::Builder::new().name(format!("{name}-ends")).spawn(tell);
 }
 
 /// Cancels every started coroutine of a worker whose runtime ends, and every fresh one.

@@ -297,6 +297,19 @@ pub(crate) fn worker_index() -> usize {
     super::worker::current().map_or(usize::MAX, |worker| worker.index)
 }
 
+/// Turns that the calling worker has begun; 0 on other threads.
+#[cfg(feature = "monkey")]
+pub(crate) fn turns() -> u64 {
+    super::worker::current().map_or(0, |worker| worker.counters.switches.get())
+}
+
+/// Notes how many tokens of its thread's parker the calling coroutine has seen; gives what it had noted before.
+#[cfg(feature = "monkey")]
+pub(crate) fn tokens_seen(now: u64) -> u64 {
+    // SAFETY: the task that runs is alive.
+    task().map_or(now, |task| Extra::swap_tokens(unsafe { task.as_ref() }, now))
+}
+
 /// The number of the calling plain thread.
 pub(crate) fn thread_number() -> u64 {
     NUMBER.with(|number| *number)

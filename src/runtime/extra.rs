@@ -3,7 +3,7 @@
 use core::any::Any;
 use core::cell::UnsafeCell;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +24,10 @@ pub(crate) struct Extra {
     permit: Permit,
     /// How often the coroutine was told to unwind, because it is cancelled. It alone counts.
     kills: AtomicU32,
+    /// The interruption that was told last as an error; see `told`. It alone looks at it.
+    told: AtomicU64,
+    /// Tokens of its thread's parker that it has seen. It alone looks at it.
+    tokens: AtomicU64,
     /// Owner: touched on the coroutine only.
     locals: UnsafeCell<Option<Box<Locals>>>,
 }
@@ -67,6 +71,27 @@ impl Extra {
         let count = kills.load(Ordering::Relaxed).saturating_add(1);
         kills.store(count, Ordering::Relaxed);
         count
+    }
+
+    /// The interruption that was told last as an error.
+    pub(crate) fn told(&self) -> u64 {
+        // Relaxed: the coroutine alone looks at it.
+        self.told.load(Ordering::Relaxed)
+    }
+
+    /// Notes the interruption that is told now.
+    pub(crate) fn tell(task: &Task, what: u64) {
+        // Relaxed: as in `told`.
+        Self::get_or_make(task).told.store(what, Ordering::Relaxed);
+    }
+
+    /// Notes how many tokens of its thread's parker the coroutine has seen; gives what was noted before.
+    pub(crate) fn swap_tokens(task: &Task, now: u64) -> u64 {
+        let tokens = &Self::get_or_make(task).tokens;
+        // Relaxed: the coroutine alone looks at it.
+        let before = tokens.load(Ordering::Relaxed);
+        tokens.store(now, Ordering::Relaxed);
+        before
     }
 
     /// Gives `f` the coroutine's locals.

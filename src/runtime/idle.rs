@@ -31,6 +31,9 @@ const SPINS: u32 = 200;
 /// which is often woken does not do so, short against the time after which somebody looks at its memory.
 const REST: Duration = Duration::from_millis(20);
 
+/// How long a worker of a runtime that ends sleeps before it says who keeps it.
+const LAST: Duration = Duration::from_secs(1);
+
 /// Waits for work. `Break` when the runtime has ended.
 pub(crate) fn wait(worker: &Worker) -> ControlFlow<()> {
     worker.share_stacks();
@@ -46,9 +49,20 @@ pub(crate) fn wait(worker: &Worker) -> ControlFlow<()> {
     if spin(worker) {
         return ControlFlow::Continue(());
     }
+    #[cfg(feature = "monkey")]
+    super::guest::lie_down();
+    lie_down(worker, ending);
+    #[cfg(feature = "monkey")]
+    super::guest::get_up();
+    ControlFlow::Continue(())
+}
+
+/// Sleeps, if there is no work after all.
+fn lie_down(worker: &Worker, ending: bool) {
     worker.core().sleepers.fetch_add(1, Ordering::SeqCst);
     worker.sleeping.store(true, Ordering::SeqCst);
-    if !worker.inbox.is_empty(Ordering::SeqCst)
+    if worker.has_ready()
+        || !worker.inbox.is_empty(Ordering::SeqCst)
         || worker.core().injector.len() > 0
         || worker.core().somebody_needs_help(worker)
         || worker.is_asked_for_stacks()
@@ -56,13 +70,21 @@ pub(crate) fn wait(worker: &Worker) -> ControlFlow<()> {
     {
         worker.sleeping.store(false, Ordering::SeqCst);
         worker.core().sleepers.fetch_sub(1, Ordering::SeqCst);
-        return ControlFlow::Continue(());
+        return;
     }
-    sleep(worker, timers::until_next(worker));
+    let limit = timers::until_next(worker);
+    if ending && !worker.has_named_the_rest() {
+        let began = Instant::now();
+        sleep(worker, Some(limit.map_or(LAST, |limit| limit.min(LAST))));
+        if began.elapsed() >= LAST {
+            super::cancel::name_the_rest(worker);
+        }
+    } else {
+        sleep(worker, limit);
+    }
     worker.sleeping.store(false, Ordering::SeqCst);
     worker.core().sleepers.fetch_sub(1, Ordering::SeqCst);
     worker.core().monitor.note_running();
-    ControlFlow::Continue(())
 }
 
 /// Sleeps until an event or for `timeout`. After a rest of `REST` without either, the stacks that
@@ -114,6 +136,8 @@ pub(crate) fn poll(worker: &Worker, timeout: Option<Duration>) {
 
 /// Looks at epoll for at most `limit`, and lets a wake from another thread cut that short.
 pub(crate) fn nap(worker: &Worker, limit: Duration) {
+    #[cfg(feature = "monkey")]
+    super::guest::look();
     worker.sleeping.store(true, Ordering::SeqCst);
     let limit = if worker.inbox.is_empty(Ordering::SeqCst) { limit } else { Duration::ZERO };
     poll(worker, Some(limit));

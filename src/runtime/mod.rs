@@ -25,6 +25,8 @@ mod extra;
 pub(crate) mod far;
 mod fresh;
 mod global;
+#[cfg(feature = "monkey")]
+pub(crate) mod guest;
 mod idle;
 mod inbox;
 mod injector;
@@ -51,6 +53,8 @@ mod started;
 mod task;
 mod timeout;
 mod timers;
+#[cfg(feature = "monkey")]
+pub(crate) mod told;
 mod unwinding;
 pub(crate) mod wait_queue;
 pub(crate) mod who;
@@ -59,11 +63,11 @@ mod worker;
 pub use block_on::block_on;
 pub use builder::{Runtime, RuntimeBuilder};
 pub(crate) use current::current_number;
-#[cfg(feature = "monkey")]
-pub(crate) use current::worker_index;
 pub use current::{
     Handle, current, is_coroutine, park, park_deadline, park_timeout, shield, sleep, sleep_until, yield_now,
 };
+#[cfg(feature = "monkey")]
+pub(crate) use current::{tokens_seen, turns, worker_index};
 pub use global::{global, set_global};
 pub use join::JoinError;
 pub use local::LocalKey;

@@ -78,6 +78,22 @@ impl Scopes {
         earliest
     }
 
+    /// The largest number of the calls around the caller whose deadline has passed.
+    #[cfg(feature = "monkey")]
+    pub(crate) fn last_expired(&self) -> Option<u64> {
+        self.earliest()?;
+        let now = Instant::now();
+        let expired = |entry: &&Entry| entry.deadline <= now && entry.is_around();
+        self.with(|entries| entries.iter().filter(expired).map(|entry| entry.number).max())
+    }
+
+    /// The earliest deadline of the calls around the caller with a larger number.
+    #[cfg(feature = "monkey")]
+    pub(crate) fn earliest_after(&self, number: u64) -> Option<Instant> {
+        let later = |entry: &&Entry| entry.number > number && entry.is_around();
+        self.with(|entries| entries.iter().filter(later).map(|entry| entry.deadline).min())
+    }
+
     /// Unwinds to the outermost `timeout` call whose deadline has passed.
     pub(crate) fn raise_expired(&self) -> ! {
         let now = Instant::now();

@@ -82,6 +82,8 @@ pub(crate) struct Owner {
     pub(crate) victim: usize,
     /// See `tired_of_unwinding`.
     pub(crate) unwinding_yields: u32,
+    /// See `cancel::name_the_rest`.
+    pub(crate) has_named_the_rest: bool,
 }
 
 // SAFETY: `owner` is touched by the worker's thread only (I1); `core` points to what the worker is a
@@ -128,6 +130,7 @@ impl Worker {
                 started: Started::new(),
                 victim: index + 1,
                 unwinding_yields: 0,
+                has_named_the_rest: false,
             }),
             running: AtomicPtr::new(ptr::null_mut()),
         }
@@ -220,6 +223,12 @@ impl Worker {
         let owner = unsafe { self.owner() };
         owner.unwinding_yields = (owner.unwinding_yields + 1) % UNWINDING_YIELDS;
         owner.unwinding_yields == 0
+    }
+
+    /// Tells whether it was said who keeps a runtime that ends.
+    pub(crate) fn has_named_the_rest(&self) -> bool {
+        // SAFETY: this is the worker's thread, and no other borrow is alive.
+        unsafe { self.owner() }.has_named_the_rest
     }
 
     /// Tells whether a coroutine is ready to go on.
@@ -359,6 +368,8 @@ impl Worker {
     fn maintain(&self) {
         timers::fire(self);
         self.share_stacks();
+        #[cfg(feature = "monkey")]
+        super::guest::look();
         if self.reactor.has_sources() {
             idle::poll(self, Some(core::time::Duration::ZERO));
         }
