@@ -23,6 +23,8 @@ pub(crate) mod lock;
 pub mod owner_word;
 #[doc(hidden)]
 pub mod parker_word;
+#[cfg(not(loom))]
+pub(crate) mod plain;
 #[doc(hidden)]
 pub mod ring;
 #[doc(hidden)]

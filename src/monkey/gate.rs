@@ -1,7 +1,7 @@
 //! The gate in every replaced function: does this call wait like a coroutine?
 //!
 //! Answered in order, cheapest first: is the call's group patched in (one load), does a coroutine run here (one
-//! thread-local), is it a signal handler that interrupted one.
+//! thread-local), is it a signal handler that interrupted one, or a call in the middle of this crate's own work.
 //!
 //! The word lies on a page of its own, which the kernel wipes in the child of any fork: so a child, that has one
 //! thread and no workers, finds nothing patched. Kernels that refuse to wipe it leave that to `pthread_atfork`.
@@ -11,6 +11,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use std::sync::OnceLock;
 
 use super::symbols::Symbol;
+use crate::base::plain;
 use crate::runtime::party;
 
 #[cfg(target_arch = "x86_64")]
@@ -62,7 +63,8 @@ fn is_open(symbol: Symbol) -> bool {
         // Relaxed: read by this very thread.
         arrived[symbol as usize].store(1, Ordering::Relaxed);
     }
-    let cooperates = set & symbol.groups() != 0 && party::is_coroutine() && HANDLERS.get() == 0;
+    let cooperates =
+        set & symbol.groups() != 0 && party::is_coroutine() && HANDLERS.get() == 0 && !plain::is_plain();
     if cooperates {
         symbol.count_call();
     }

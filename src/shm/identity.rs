@@ -8,6 +8,7 @@ use core::num::NonZeroU64;
 use std::fs;
 use std::io;
 
+use crate::base::plain::plainly;
 use crate::sys::process;
 
 /// Bits of the moment of start, in clock ticks since boot: 348 years at 100 a second.
@@ -29,7 +30,8 @@ impl Identity {
 
     /// The process that has `pid` now; `None` if there is none.
     pub(crate) fn of(pid: u32) -> io::Result<Option<Self>> {
-        let text = match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        // Plainly: `watch` asks with its table locked. The kernel makes the text as it is read.
+        let text = match plainly(|| fs::read_to_string(format!("/proc/{pid}/stat"))) {
             Ok(text) => text,
             Err(error) if gone(&error) => return Ok(None),
             Err(error) => return Err(error),

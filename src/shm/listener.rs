@@ -25,6 +25,7 @@ use std::thread;
 use super::event::{Events, pass_on};
 use crate::base::event_word::EventWord;
 use crate::base::lock::Lock;
+use crate::base::plain::plainly;
 use crate::sync::futex;
 use crate::sys::futex::{WAITV_MAX, Waitv, wait_any, wake};
 
@@ -94,7 +95,9 @@ pub(super) fn listen(events: &Arc<dyn Events>, index: usize, key: u32) -> Option
         entries: Lock::new(vec![Entry { events: Arc::clone(events), index, waiting: 1, seen: key }]),
     }));
     let name = "ropewalk-listener".to_owned();
-    let started = thread::Builder::new().name(name).stack_size(256 * 1024).spawn(|| listener.run());
+    let builder = thread::Builder::new().name(name).stack_size(256 * 1024);
+    // Plainly: the list is locked.
+    let started = plainly(|| builder.spawn(|| listener.run()));
     if let Err(error) = started {
         log::error!("no thread can be started to wait for shared memory: {error}");
         listener.entries.lock().clear();
