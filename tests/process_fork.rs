@@ -6,7 +6,9 @@ mod common;
 use std::time::Duration;
 
 use common::watched;
-use ropewalk::process::{Barrier, Mutex, Pool, Process, Queue, Semaphore, TryLockError, children, pipe};
+use ropewalk::process::{
+    Barrier, Event, Mutex, Pool, Process, Queue, Semaphore, TryLockError, children, pipe,
+};
 use ropewalk::shm::Value;
 
 /// Forks as the C library does, or behind its back, and runs `f` in the copy, which ends then; its code.
@@ -105,6 +107,40 @@ fn a_copy_of_the_program_can_start_processes_and_pools_of_its_own() {
         assert!(child.is_alive());
         child.kill().unwrap();
         child.join().unwrap_err();
+    };
+    watched(move || Process::spawn(work, ()).unwrap().join().unwrap());
+}
+
+/// The table of processes that are watched is the program's, and the kernel's side of it is shared with a copy.
+#[test]
+fn a_copy_of_the_program_that_makes_handles_of_its_own_leaves_the_programs_watch_alone() {
+    fn hold((mutex, held): (Mutex<u32>, Event)) {
+        let _guard = mutex.lock().unwrap();
+        held.set();
+        sleep_long(());
+    }
+    let work = |()| {
+        for raw in [false, true] {
+            let (mutex, held) = (Mutex::new(0).unwrap(), Event::new().unwrap());
+            let holder = Process::spawn(hold, (mutex.clone(), held.clone())).unwrap();
+            held.wait();
+            // Whoever waits has the holder watched.
+            assert!(matches!(mutex.lock_timeout(Duration::from_millis(1)), Err(TryLockError::Held)));
+            let mut handles = Some((mutex, held));
+            let status = in_copy(raw, || {
+                drop(handles.take());
+                drop(Event::new().unwrap());
+            });
+            assert_eq!(status, 0, "the copy did not end well");
+            let (mutex, _) = handles.unwrap();
+            let waiter = std::thread::spawn(move || mutex.lock_timeout(Duration::from_secs(20)).is_err());
+            std::thread::sleep(Duration::from_millis(20));
+            let killed = std::time::Instant::now();
+            holder.kill().unwrap();
+            assert!(waiter.join().unwrap());
+            assert!(killed.elapsed() < Duration::from_secs(10), "the death was found at the deadline only");
+            holder.join().unwrap_err();
+        }
     };
     watched(move || Process::spawn(work, ()).unwrap().join().unwrap());
 }

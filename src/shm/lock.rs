@@ -4,7 +4,7 @@
 //! * holder killed while it held: its death marks the word, then wakes all (O2 in `object`);
 //! * holder killed between unlock and wake: the word is free, and its death wakes all;
 //! * killed after it was woken, before it locked: its death wakes all;
-//! * who waits watches every member, so it learns of each of these deaths (O1).
+//! * who waits watches every member, so it learns of each of these deaths (O1); who only tries looks for them (O4).
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -35,6 +35,26 @@ impl<B: Body> Object<B> {
             Attempt::Held => None,
             attempt => Some(Held { object: self, word, event, inherited: attempt == Attempt::Inherited }),
         }
+    }
+
+    /// As [`try_lock`](Self::try_lock), and finds out if the holder has died: who does not wait is told by nobody.
+    #[inline]
+    pub(crate) fn try_lock_or_inherit<'a>(
+        self: &'a Arc<Self>,
+        word: &'a RobustWord,
+        event: usize,
+    ) -> Option<Held<'a, B>> {
+        self.try_lock(word, event).or_else(|| self.try_lock_after_deaths(word, event))
+    }
+
+    #[cold]
+    fn try_lock_after_deaths<'a>(
+        self: &'a Arc<Self>,
+        word: &'a RobustWord,
+        event: usize,
+    ) -> Option<Held<'a, B>> {
+        self.look_for_deaths();
+        self.try_lock(word, event)
     }
 
     /// Locks; `None` if the deadline has come first. A cancellation point if it has to wait.
@@ -73,7 +93,7 @@ impl<B: Body> Object<B> {
                 return Some(held);
             }
             if !in_time {
-                return None;
+                return self.try_lock_after_deaths(word, event);
             }
             in_time = self.wait(event, key, deadline);
         }

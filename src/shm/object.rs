@@ -26,6 +26,9 @@
 //! * O3: after a death, memory holds what the dead process had done up to some instruction, in program
 //!   order: its stores are `Release` or stronger where the order counts, and nothing is half an instruction.
 //!
+//! * O4: who does not sleep, and goes by what another member holds, buries the dead before it gives up
+//!   (`look_for_deaths`): an attempt that comes after a death finds what that has left.
+//!
 //! From O1 and O2: no party of a living process sleeps on because another process was killed between taking
 //! a wake and acting on it, or between changing the state and waking: the death wakes all.
 
@@ -84,6 +87,9 @@ pub(crate) unsafe trait Body: Sized + Send + Sync + 'static {
     fn event(&self, index: usize) -> &EventWord;
     /// Marks the locks that process `dead` holds.
     fn orphan(&self, dead: u64);
+    /// Settles what former members have left in the slot that is this process's now. Nobody else of this process
+    /// has the object yet.
+    fn begin(_: &Arc<Object<Self>>) {}
 }
 
 /// A body in shared memory, and this process's membership.
@@ -172,6 +178,7 @@ impl<B: Body> Object<B> {
     fn enter(mut self, key: (u64, u64)) -> io::Result<Arc<Self>> {
         self.slot = self.join()?;
         let own = Arc::new(self);
+        B::begin(&own);
         let mut objects = OBJECTS.lock();
         let objects = objects.get_or_insert_default();
         let other = objects.get(&key).and_then(Weak::upgrade).and_then(|other| other.downcast().ok());
@@ -288,7 +295,7 @@ impl<B: Body> Object<B> {
     #[cold]
     fn watch_new(self: &Arc<Self>, joined: u32) -> bool {
         let mourner: Arc<dyn Mourner> = self.clone();
-        let mut complete = true;
+        let (mut complete, told) = (true, self.watched.lock().0 == joined);
         for slot in &self.header().members {
             // Acquire pairs with the AcqRel in `join`.
             let Some(member) = Identity::from_raw(slot.load(Ordering::Acquire)) else { continue };
@@ -296,7 +303,9 @@ impl<B: Body> Object<B> {
                 continue;
             }
             if let Err(error) = watch::watch(member, &mourner) {
-                log::warn!("process {} cannot be watched for its end: {error}", member.pid());
+                // Once: whoever only tries may come here again and again.
+                let level = if told { log::Level::Debug } else { log::Level::Warn };
+                log::log!(level, "process {} cannot be watched for its end: {error}", member.pid());
                 complete = false;
             }
         }
@@ -315,6 +324,17 @@ impl<B: Body> Object<B> {
         // Not to hang on the death of one that cannot be watched: look again from time to time.
         let soon = Instant::now() + NAP;
         event::wait(&events, index, key, Some(deadline.map_or(soon, |deadline| deadline.min(soon))));
+        self.bury_gone();
+        deadline.is_none_or(|deadline| Instant::now() < deadline)
+    }
+
+    /// Buries every member that has died before this call, for who does not sleep: nobody else may do it. Never waits.
+    #[cold]
+    pub(crate) fn look_for_deaths(self: &Arc<Self>) {
+        if self.watch_members() { watch::look() } else { self.bury_gone() }
+    }
+
+    fn bury_gone(&self) {
         for slot in &self.header().members {
             if let Some(member) = Identity::from_raw(slot.load(Ordering::Acquire))
                 && member.is_gone()
@@ -322,7 +342,6 @@ impl<B: Body> Object<B> {
                 self.bury(member);
             }
         }
-        deadline.is_none_or(|deadline| Instant::now() < deadline)
     }
 }
 

@@ -46,6 +46,27 @@ unsafe impl SharedBody for Body {
     fn orphan(&self, dead: u64) {
         self.lock.orphan(dead);
     }
+
+    fn begin(object: &Arc<Object<Self>>) {
+        let (body, come) = (object.body(), &object.body().come[object.slot()]);
+        // Relaxed: what the former member has seen and written is known here, by way of the slot.
+        let counts = || number(come.load(Ordering::Relaxed), body.round.load(Ordering::Relaxed)) > 0;
+        if !counts() {
+            return;
+        }
+        let _shield = Shield::new();
+        {
+            let _lock = object.lock(&body.lock, LOCK, None);
+            if !counts() {
+                return;
+            }
+            let round = body.round.load(Ordering::Relaxed);
+            // The former member died while it waited.
+            body.broken.fetch_or(1 << (round % 64), Ordering::Release);
+            come.store(0, Ordering::Release);
+        }
+        notify_all(body.event(ENDED));
+    }
 }
 
 /// Lets parties, in whichever processes, go on only when all of them have come; then begins anew.
@@ -168,6 +189,14 @@ impl Barrier {
         if come.sum::<u64>() < body.parties.load(Ordering::Relaxed) {
             return Ok(Some(round));
         }
+        // The last one does not wait, so nobody tells it who has died at the barrier.
+        self.0.look_for_deaths();
+        if self.has_dead(round) {
+            body.broken.fetch_or(1 << (round % 64), Ordering::Release);
+            drop(lock);
+            notify_all(body.event(ENDED));
+            return Err(BrokenBarrier);
+        }
         self.begin_round(round + 1);
         drop(lock);
         notify_all(body.event(ENDED));
@@ -197,14 +226,17 @@ impl Barrier {
         if over {
             return Look::Through;
         }
-        let dead =
-            body.come.iter().enumerate().any(|(slot, come)| {
-                number(come.load(Ordering::Acquire), round) > 0 && self.0.is_vacant(slot)
-            });
-        if dead {
+        if self.has_dead(round) {
             self.abort_round(round);
         }
         Look::Wait
+    }
+
+    /// Tells whether a process that has come to a round is known to be dead.
+    fn has_dead(&self, round: u64) -> bool {
+        // Acquire pairs with the Release in `come`.
+        let has_come = |come: &AtomicU64| number(come.load(Ordering::Acquire), round) > 0;
+        self.0.body().come.iter().enumerate().any(|(slot, come)| has_come(come) && self.0.is_vacant(slot))
     }
 
     /// Breaks a round, unless it has ended.

@@ -169,6 +169,22 @@ fn a_barrier_breaks_when_one_that_waits_is_killed() {
 }
 
 #[test]
+fn a_barrier_breaks_when_another_process_gets_the_place_of_one_killed_at_it() {
+    let shared = Shared::new();
+    let other = shared.start("come to the meeting");
+    assert!(shared.there.wait_timeout(LONG));
+    std::thread::sleep(Duration::from_millis(20));
+    kill(other);
+    // This gives the place away; nobody has looked at the barrier.
+    shared.meeting.0.look_for_deaths();
+    assert!(!shared.meeting.is_broken());
+    shared.there.clear();
+    let other = shared.start("come to the meeting");
+    assert!(other.join().is_err());
+    assert!(shared.meeting.is_broken());
+}
+
+#[test]
 fn processes_meet_at_a_barrier_and_are_notified() {
     let shared = Shared::new();
     let other = shared.start("come to the meeting");

@@ -101,7 +101,7 @@ impl<T: Pod> Mutex<T> {
     /// # Errors
     /// `Held`; or `OwnerDied`, which holds the lock, if the process that held it was killed.
     pub fn try_lock(&self) -> Result<MutexGuard<'_, T>, TryLockError<'_, T>> {
-        self.guard(self.0.try_lock(&self.0.body().word, FREED))
+        self.guard(self.0.try_lock_or_inherit(&self.0.body().word, FREED))
     }
 
     /// As [`lock`](Self::lock), but waits no longer than `limit`.
@@ -146,7 +146,11 @@ impl<T: Pod> Mutex<T> {
 
     /// Tells whether a living process holds the lock now.
     pub fn is_locked(&self) -> bool {
-        self.0.body().word.is_held()
+        let word = &self.0.body().word;
+        word.is_held() && {
+            self.0.look_for_deaths();
+            word.is_held()
+        }
     }
 }
 

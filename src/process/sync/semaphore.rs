@@ -2,7 +2,7 @@
 //!
 //! Free permits = `total` - the sum of `held[m]` over the members `m`. Under a lock whose holder may die, a
 //! permit is taken or given back by one store, of `total` or of the member's `held`: so no death leaves it
-//! half done. What a dead member held is free when its `held` is set to zero, by whoever notices.
+//! half done. What a dead member held is free when its slot is; whoever takes the slot sets `held` to zero first.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -15,7 +15,7 @@ use crate::base::event_word::EventWord;
 use crate::base::robust_word::RobustWord;
 use crate::runtime::far;
 use crate::runtime::shield::Shield;
-use crate::shm::event::{Baton, notify_one};
+use crate::shm::event::{Baton, notify_all, notify_one};
 use crate::shm::object::{Body as SharedBody, MEMBERS, Object};
 use crate::sync::TooManyReleases;
 
@@ -46,6 +46,20 @@ unsafe impl SharedBody for Body {
 
     fn orphan(&self, dead: u64) {
         self.lock.orphan(dead);
+    }
+
+    fn begin(object: &Arc<Object<Self>>) {
+        let body = object.body();
+        // Relaxed: written under the lock, by members of this slot.
+        if body.held[object.slot()].load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let _shield = Shield::new();
+        {
+            let _lock = object.lock(&body.lock, LOCK, None);
+            body.held[object.slot()].store(0, Ordering::Release);
+        }
+        notify_all(body.event(FREED));
     }
 }
 
@@ -102,9 +116,24 @@ impl Semaphore {
 
     /// How many permits are free now.
     pub fn available(&self) -> usize {
+        match self.free() {
+            0 => {
+                self.0.look_for_deaths();
+                self.free()
+            }
+            free => free,
+        }
+    }
+
+    /// How many permits are free, as far as deaths are known.
+    fn free(&self) -> usize {
         let body = self.0.body();
-        // Relaxed: a look; under the lock, the lock orders it.
-        let held = body.held.iter().map(|held| held.load(Ordering::Relaxed)).fold(0u64, u64::saturating_add);
+        let held_in = |(slot, held): (usize, &AtomicU64)| {
+            // Relaxed: a look; under the lock, the lock orders it.
+            let held = held.load(Ordering::Relaxed);
+            if held > 0 && self.0.is_vacant(slot) { 0 } else { held }
+        };
+        let held = body.held.iter().enumerate().map(held_in).fold(0u64, u64::saturating_add);
         body.total.load(Ordering::Relaxed).saturating_sub(held) as usize
     }
 
@@ -112,15 +141,15 @@ impl Semaphore {
     fn take(&self, deadline: Option<Instant>, wait: bool, own: bool) -> bool {
         let body = self.0.body();
         let mut in_time = true;
-        let baton = Baton::new(body.event(FREED), || self.available() > 0);
+        let baton = Baton::new(body.event(FREED), || self.free() > 0);
         loop {
             let key = body.event(FREED).prepare();
+            if self.free() == 0 && !(wait && in_time) {
+                self.0.look_for_deaths();
+            }
             {
                 let Some(_lock) = self.0.lock(&body.lock, LOCK, deadline) else { return false };
-                if self.available() == 0 {
-                    self.settle();
-                }
-                if self.available() > 0 {
+                if self.free() > 0 {
                     // Release throughout: one store each, seen whole by whoever comes after a death.
                     if own {
                         let held = &body.held[self.0.slot()];
@@ -136,15 +165,6 @@ impl Semaphore {
                 return false;
             }
             in_time = self.0.wait(FREED, key, deadline);
-        }
-    }
-
-    /// Frees what members that are gone have held. Under the lock.
-    fn settle(&self) {
-        for (slot, held) in self.0.body().held.iter().enumerate() {
-            if held.load(Ordering::Relaxed) > 0 && self.0.is_vacant(slot) {
-                held.store(0, Ordering::Release);
-            }
         }
     }
 
