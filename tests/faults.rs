@@ -52,16 +52,22 @@ fn a_path_that_no_unix_socket_can_have_is_refused_with_the_reason() {
             named(&error.to_string(), parts);
         }
     };
-    let folder = std::env::temp_dir().join(format!("ropewalk-path-{}", std::process::id()));
-    std::fs::create_dir(&folder).unwrap();
-    let room = 107 - folder.as_os_str().len() - 1;
-    let longest = folder.join("s".repeat(room));
+    /// Takes the folder away however the test ends.
+    struct Folder(std::path::PathBuf);
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+    let folder = Folder(std::env::temp_dir().join(format!("ropewalk-path-{}", std::process::id())));
+    std::fs::create_dir(&folder.0).unwrap();
+    let room = 107 - folder.0.as_os_str().len() - 1;
+    let longest = folder.0.join("s".repeat(room));
     drop(UnixListener::bind(&longest).unwrap());
     let too_long = format!("{}s", longest.display());
     check(&too_long, &[&too_long, "108 bytes", "107"]);
     named(&UnixStream::connect("").map(drop).unwrap_err().to_string(), &["empty"]);
     check("a\0b", &["\"a\\0b\"", "zero byte"]);
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

@@ -112,8 +112,16 @@ const CASES: &[Case] = &[
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, null_mut());
     }),
     ("inotify", |seen| unsafe {
-        let folder = std::env::temp_dir().join(format!("ropewalk-watched-{}", std::process::id()));
-        let _ = std::fs::create_dir(&folder);
+        /// Takes the folder away however the case ends.
+        struct Folder(std::path::PathBuf);
+        impl Drop for Folder {
+            fn drop(&mut self) {
+                let _ = std::fs::remove_dir_all(&self.0);
+            }
+        }
+        let own = Folder(std::env::temp_dir().join(format!("ropewalk-watched-{}", std::process::id())));
+        let folder = &own.0;
+        let _ = std::fs::create_dir(folder);
         let name = std::ffi::CString::new(folder.to_str().unwrap()).unwrap();
         let fd = libc::inotify_init1(libc::IN_CLOEXEC);
         seen.note(libc::inotify_add_watch(fd, name.as_ptr(), libc::IN_CREATE) > 0);
@@ -124,6 +132,5 @@ const CASES: &[Case] = &[
         libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK);
         seen.call("nothing", read(fd, &mut [0; 512]));
         close(&[fd]);
-        std::fs::remove_dir_all(&folder).unwrap();
     }),
 ];
