@@ -5,6 +5,10 @@
 //! descriptors along. A process that dies, in whatever way and whenever, is reported to whoever waits for
 //! it, and takes nobody along but its own children.
 //!
+//! Values are encoded element by element, which for megabytes in a `Vec<u8>` takes time, above all in a build without
+//! optimisation. Bytes in bulk travel at the speed of a copy if serde is told that they are bytes (`serde_bytes`), as
+//! slices (`Queue<[u8]>`), or not at all: see [`shm`](crate::shm).
+//!
 //! Reading order: `io::passing` (descriptors beside bytes), `codec`, `channel` (whole messages), `program`
 //! (code as a number), `call`; then a start: `start`, `request` and `first` (the parent), `divert` and `serve` (the
 //! child), `keeper` (the thread they hang on); then `handle`, `stdio`, `builder`, `warm`, `pipe` and

@@ -76,7 +76,10 @@ impl From<SubmitError> for TaskError {
     }
 }
 
-/// Why a pool did not take a task.
+/// Why a pool of threads did not take a task.
+///
+/// `Closed` and `Full` are what they are of a pool of processes ([`process::SubmitError`](crate::process::SubmitError));
+/// code for either kind has [`Pool::Refusal`](crate::Pool::Refusal).
 ///
 /// # Examples
 /// ```

@@ -118,6 +118,9 @@ impl From<Failure> for TaskError {
 
 /// Why a pool of processes did not take a task. Nothing of it has run.
 ///
+/// `Closed` and `Full` are what they are of a pool of threads ([`thread::SubmitError`](crate::thread::SubmitError)); code
+/// for either kind has [`Pool::Refusal`](crate::Pool::Refusal).
+///
 /// # Examples
 /// ```
 /// let pool = ropewalk::process::Pool::new(1)?;
