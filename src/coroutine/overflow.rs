@@ -1,4 +1,5 @@
-//! The report of a stack overflow: a SIGSEGV in a guard page of ours.
+//! The report of a stack overflow: a SIGSEGV in a guard page of ours, or below the stack of a child's first thread,
+//! which std does not look after, since no `main` has begun.
 //!
 //! Any other SIGSEGV goes to the handler that was there before. The handler runs on the thread's
 //! alternate stack, takes no lock and allocates nothing.
@@ -9,9 +10,16 @@ use std::sync::OnceLock;
 use super::stack::arena::{find, page_size};
 use super::stack::{Header, Stack};
 use super::unwind;
-use crate::sys::{memory, signal};
+use crate::sys::{memory, signal, thread};
 
 const ALTERNATE: usize = 64 * 1024;
+
+/// The kernel keeps that much free below a stack that grows; who runs past its end faults there.
+const GAP: usize = 1024 * 1024;
+
+/// A child's first thread: the lowest address of its stack, the size, and who gives the child's name.
+static FIRST: OnceLock<(usize, usize, Name)> = OnceLock::new();
+type Name = fn() -> Option<&'static str>;
 
 static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 
@@ -65,6 +73,15 @@ fn prepare_thread() {
     });
 }
 
+/// Makes overflows of the calling thread be reported, in this process and those that are forked from it; it is the
+/// first one.
+pub(crate) fn report_first_thread(name: Name) {
+    if let Some((lowest, size)) = thread::own_stack() {
+        FIRST.get_or_init(|| (lowest, size, name));
+        ensure_thread();
+    }
+}
+
 extern "C" fn handler(number: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a siginfo.
     let siginfo = unsafe { &*info };
@@ -76,7 +93,22 @@ extern "C" fn handler(number: libc::c_int, info: *mut libc::siginfo_t, context: 
         // SAFETY: the fault is a push of the coroutine on this slot, so the slot has a header.
         report(unsafe { &*Stack::header_of(base, size) }, size);
     }
+    if let Some((lowest, size, name)) = FIRST.get()
+        && (lowest.saturating_sub(GAP)..lowest + page_size()).contains(&address)
+    {
+        report_process(name(), *size);
+    }
     pass_on(number, info, context);
+}
+
+/// As [`report`], of the first thread of a child.
+fn report_process(name: Option<&str>, size: usize) -> ! {
+    let mut line = Line { text: [0; 512], len: 0 };
+    line.push(b"\nprocess '");
+    line.push(name.unwrap_or_default().as_bytes());
+    line.push(b"' (pid ");
+    line.number(std::process::id().into());
+    line.end(size)
 }
 
 /// Prints and aborts.
@@ -91,13 +123,7 @@ fn report(header: &Header, size: usize) -> ! {
     }
     line.push(b"' (#");
     line.number(header.id);
-    line.push(b") has overflowed its stack of ");
-    line.number(size as u64 / 1024);
-    line.push(b" KiB\n");
-    // SAFETY: the buffer has `len` bytes.
-    let _ = unsafe { libc::write(2, line.text.as_ptr().cast(), line.len) };
-    // SAFETY: ends the process.
-    unsafe { libc::abort() }
+    line.end(size)
 }
 
 /// A line of text without allocation; what does not fit is cut.
@@ -107,6 +133,16 @@ struct Line {
 }
 
 impl Line {
+    fn end(mut self, size: usize) -> ! {
+        self.push(b") has overflowed its stack of ");
+        self.number(size as u64 / 1024);
+        self.push(b" KiB\n");
+        // SAFETY: the buffer has `len` bytes.
+        let _ = unsafe { libc::write(2, self.text.as_ptr().cast(), self.len) };
+        // SAFETY: ends the process.
+        unsafe { libc::abort() }
+    }
+
     fn push(&mut self, bytes: &[u8]) {
         for byte in bytes.iter().take(256) {
             if self.len < self.text.len() {

@@ -19,7 +19,7 @@ use super::channel::Message;
 use super::codec;
 use super::error::SpawnError;
 use super::handle::Process;
-use super::request::Request;
+use super::request::{Request, Variable};
 use super::start::{self, Plan};
 use super::stdio::{Pipes, Stdio};
 use super::warm::Warm;
@@ -39,7 +39,10 @@ use crate::sys::process;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StartMethod {
-    /// Forked from a template: the same program, started once, with one thread and nothing in it.
+    /// Forked from a template: the same program, started once, with one thread and nothing in it. A process has the
+    /// environment, the folder and the streams that its parent has when it starts. What else the kernel lets it inherit
+    /// is as it was when the template was started, by the first process, pool or [`prepare`](super::prepare): user and
+    /// groups, limits, umask, priority, processors, namespaces. A program that changes these later takes `Exec`.
     #[default]
     Zygote,
     /// The program is started anew for each process: slower, at an address of its own.
@@ -74,6 +77,14 @@ pub enum Resource {
 }
 
 impl Resource {
+    const ALL: [Self; 5] = [Self::Memory, Self::OpenFiles, Self::CpuTime, Self::FileSize, Self::CoreSize];
+
+    /// The one with the kernel's number, as text.
+    pub(super) fn name_of(number: u32) -> String {
+        let known = Self::ALL.into_iter().find(|resource| resource.number() == number);
+        known.map_or_else(|| number.to_string(), |resource| format!("{resource:?}"))
+    }
+
     fn number(self) -> u32 {
         #[allow(clippy::unnecessary_cast, reason = "the C libraries do not agree on the type")]
         let number = match self {
@@ -247,8 +258,8 @@ impl Builder {
     /// Starts the process; see [`Process::spawn`].
     ///
     /// # Errors
-    /// [`SpawnError`] if the arguments cannot be encoded, the folder cannot be opened, or the kernel
-    /// refuses; nothing has run then.
+    /// [`SpawnError`] if the arguments cannot be encoded, the folder cannot be opened, a variable cannot be set, or
+    /// the kernel refuses; nothing has run then.
     pub fn spawn<A, R>(self, f: fn(A) -> R, arguments: A) -> Result<Process<R>, SpawnError>
     where
         A: Serialize + DeserializeOwned,
@@ -275,9 +286,19 @@ impl Builder {
         })
     }
 
-    fn environment(&self) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    fn environment(&self) -> io::Result<Option<Vec<Variable>>> {
         if !self.cleared && self.changes.is_empty() {
-            return None;
+            return Ok(None);
+        }
+        for (key, value) in &self.changes {
+            let (name, text) = (key.as_bytes(), value.as_ref().map_or(&b""[..], |value| value.as_bytes()));
+            let why = match () {
+                () if name.is_empty() => "it has no name",
+                () if name.contains(&b'=') => "its name has a '='",
+                () if name.contains(&0) || text.contains(&0) => "it has a zero byte",
+                () => continue,
+            };
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("the variable {key:?}: {why}")));
         }
         let mut all = if self.cleared { Vec::new() } else { start::environment() };
         for (key, value) in &self.changes {
@@ -286,14 +307,14 @@ impl Builder {
                 all.push((key.as_bytes().to_vec(), value.as_bytes().to_vec()));
             }
         }
-        Some(all)
+        Ok(Some(all))
     }
 
     /// What is needed to start it, and the ends of its pipes that stay here.
     pub(crate) fn plan(self, first: Option<Message>) -> Result<(Plan, Pipes), SpawnError> {
         // Relaxed: only that the numbers differ matters.
         static NEXT: AtomicUsize = AtomicUsize::new(1);
-        let environment = self.environment();
+        let environment = self.environment().map_err(SpawnError::kernel("its environment"))?;
         let name = self.name.unwrap_or_else(|| format!("process-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let folder = match &self.folder {
             None => process::current_dir(),

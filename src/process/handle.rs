@@ -3,6 +3,7 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::sync::atomic::{AtomicI32, Ordering};
 use core::time::Duration;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -45,6 +46,8 @@ pub(crate) struct Child {
     channel: Channel,
     started: Instant,
     ended: Lock<Option<Ended>>,
+    /// The last signal that was sent to it from here: an end by that surprises nobody.
+    sent: AtomicI32,
 }
 
 impl AsFd for Child {
@@ -56,8 +59,8 @@ impl AsFd for Child {
 impl Child {
     pub(crate) fn new(name: String, pid: u32, pidfd: Pollable, channel: Channel) -> Arc<Self> {
         let owner = std::process::id();
-        let (started, ended) = (Instant::now(), Lock::new(None));
-        let child = Arc::new(Self { name, pid, owner, pidfd, channel, started, ended });
+        let (started, ended, sent) = (Instant::now(), Lock::new(None), AtomicI32::new(0));
+        let child = Arc::new(Self { name, pid, owner, pidfd, channel, started, ended, sent });
         registry::enter(&child);
         child
     }
@@ -93,7 +96,10 @@ impl Child {
             Ended::Status(status) => match status.signal() {
                 Some(number) => {
                     let by = signal_name(number);
-                    log::warn!("process '{name}' (pid {pid}) was ended by {by} after {after:.1?}");
+                    // Relaxed: a hint for people.
+                    let asked = self.sent.load(Ordering::Relaxed) == number;
+                    let level = if asked { log::Level::Debug } else { log::Level::Warn };
+                    log::log!(level, "process '{name}' (pid {pid}) was ended by {by} after {after:.1?}");
                 }
                 None => {
                     let code = status.code().unwrap_or(-1);
@@ -129,6 +135,7 @@ impl Child {
         if ended.is_some() {
             return Ok(());
         }
+        self.sent.store(number, Ordering::Relaxed);
         match process::pidfd_signal(self.pidfd.as_fd(), number) {
             // It has ended, and nobody has looked yet.
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),

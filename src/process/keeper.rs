@@ -5,6 +5,7 @@
 //! as the program, so that processes live as long as the program, whichever thread has asked for them.
 #![forbid(unsafe_code)]
 
+use core::time::Duration;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -14,6 +15,10 @@ use crate::base::lock::Lock;
 use crate::channel;
 use crate::io::pollable::Pollable;
 use crate::sys::{epoll, poll};
+
+/// How long it rests where the kernel does not let it wait: for more descriptors than this process may have, since
+/// that limit was lowered. It looks for itself then.
+const NAP: Duration = Duration::from_millis(50);
 
 enum Order {
     Run(Box<dyn FnOnce() + Send>),
@@ -62,6 +67,7 @@ impl Keeper {
     fn keep(&self) {
         let mut children: Vec<Arc<Child>> = Vec::new();
         let mut bare: Vec<Pollable> = Vec::new();
+        let mut told = false;
         loop {
             let orders = core::mem::take(&mut *self.orders.lock());
             for order in orders {
@@ -83,7 +89,12 @@ impl Keeper {
             if let Err(error) = poll::wait(&mut wanted, None)
                 && error.kind() != io::ErrorKind::Interrupted
             {
-                log::error!("the thread that starts processes cannot wait: {error}");
+                if !core::mem::replace(&mut told, true) {
+                    log::error!(
+                        "the thread that starts processes cannot wait, and looks again and again: {error}"
+                    );
+                }
+                std::thread::sleep(NAP);
             }
             epoll::take_signal(&self.bell);
         }

@@ -8,12 +8,14 @@ use std::fs::{self, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
+use super::builder::Resource;
 use super::call::{self, Call};
 use super::channel::Channel;
 use super::codec;
 use super::error::Failure;
 use super::program;
 use super::request::{Hello, News, Request, Role};
+use crate::coroutine::overflow;
 use crate::sys::process::{self, FirstThread, Forked};
 
 /// The code of a child that could not even report.
@@ -40,6 +42,7 @@ pub(crate) fn serve(role: Role, socket: OwnedFd) -> ! {
     if role == Role::Zygote {
         process::set_name("ropewalk-zygote");
     }
+    overflow::report_first_thread(own_name);
     let first = FirstThread::of_caller().map_err(|error| error.to_string()).and_then(alone);
     let can_fork = first.as_ref().map(|_| ()).map_err(String::clone);
     let hello = Hello { fingerprint: program::fingerprint().to_vec(), can_fork };
@@ -181,7 +184,7 @@ fn set_up(request: &Request, mut fds: impl Iterator<Item = OwnedFd>) -> Result<(
     }
     for (resource, most) in &request.limits {
         process::limit(*resource, *most)
-            .map_err(|error| format!("the limit of {most} for resource {resource}: {error}"))?;
+            .map_err(|error| format!("the limit of {most} for {}: {error}", Resource::name_of(*resource)))?;
     }
     if let Some(environment) = &request.environment {
         replace_environment(environment);
@@ -193,7 +196,8 @@ fn set_up(request: &Request, mut fds: impl Iterator<Item = OwnedFd>) -> Result<(
 
 fn replace_environment(wanted: &[super::request::Variable]) {
     use std::os::unix::ffi::OsStrExt;
-    for (key, _) in std::env::vars_os() {
+    // One with a '=' in its name came from whoever has started the program, and stays: it cannot be taken out by name.
+    for (key, _) in std::env::vars_os().filter(|(key, _)| !key.as_bytes().contains(&b'=')) {
         // SAFETY: asked for in forked processes only (`start::by_exec`), which have one thread yet.
         unsafe { std::env::remove_var(key) };
     }

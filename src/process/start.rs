@@ -84,7 +84,9 @@ pub(crate) fn detach(child: &Arc<Child>) {
 /// The environment now.
 pub(crate) fn environment() -> Vec<Variable> {
     let bytes = |text: OsString| text.as_bytes().to_vec();
-    std::env::vars_os().map(|(key, value)| (bytes(key), bytes(value))).collect()
+    let all = std::env::vars_os().map(|(key, value)| (bytes(key), bytes(value)));
+    // A name with a '=' can come from whoever has started this program, and cannot be set.
+    all.filter(|(key, _)| !key.contains(&b'=')).collect()
 }
 
 /// A program started anew, and the socket to it.

@@ -153,13 +153,26 @@ impl Manager {
                 continue;
             }
             // It may have gone on to another task since; one that is condemned does not.
-            if self.core.board.post(worker).condemn(id)
-                && let Some(it) = &mut self.core.state().workers[worker]
-            {
-                it.overdue = Some(id);
-                let _ = it.child.signal(libc::SIGKILL);
+            if self.core.board.post(worker).condemn(id) {
+                self.kill_for(worker, id, limit);
             }
         }
+    }
+
+    /// Kills a worker whose task has taken too long.
+    fn kill_for(&self, worker: usize, task: u64, limit: Duration) {
+        let Some(child) = self.core.state().workers.get_mut(worker).and_then(Option::as_mut).map(|it| {
+            it.overdue = Some(task);
+            Arc::clone(&it.child)
+        }) else {
+            return;
+        };
+        let _ = child.signal(libc::SIGKILL);
+        let pool = &self.core.config.name;
+        log::warn!(
+            "pool '{pool}': worker {worker} (pid {}) is killed: its task takes over {limit:?}",
+            child.pid
+        );
     }
 
     /// As above, for workers that have claimed a task and do not come to copy it: they are stopped.
@@ -172,11 +185,8 @@ impl Manager {
                 self.claims.push((claim, now));
                 continue;
             };
-            if now.duration_since(*since) >= limit
-                && let Some(Some(it)) = self.core.state().workers.get_mut(claim.worker)
-            {
-                it.overdue = Some(claim.task);
-                let _ = it.child.signal(libc::SIGKILL);
+            if now.duration_since(*since) >= limit {
+                self.kill_for(claim.worker, claim.task, limit);
             }
         }
     }
