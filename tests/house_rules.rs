@@ -278,7 +278,7 @@ fn every_unsafe_block_says_why_it_is_sound() {
     assert!(wrong.is_empty(), "no SAFETY comment:\n{}", wrong.join("\n"));
 }
 
-/// The files that a text names in backticks, such as `base/ring.rs` or `tests/loom.rs`.
+/// The files that a text names in backticks, such as `base/ring.rs` or `tests/leaks.rs`.
 fn named_files(text: &str) -> Vec<&str> {
     let quoted = text.split('`').skip(1).step_by(2);
     quoted.filter(|word| word.ends_with(".rs") || word.ends_with(".md") || word.ends_with('/')).collect()

@@ -1,5 +1,4 @@
 //! A model check of std's parker word as coroutines of a worker share it.
-#![cfg(loom)]
 
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::sync::{Arc, Mutex};
