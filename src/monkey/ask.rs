@@ -4,6 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::base::lock::Lock;
+use crate::runtime::cancel;
 use crate::runtime::park::{Outcome, Reason, Waiter, park};
 use crate::thread::ThreadPool;
 
@@ -51,5 +52,9 @@ pub(super) fn ask<T: Send + 'static>(question: impl Fn() -> T + Send + Sync + 's
     state.waiter = None;
     let answer = state.answer.take();
     drop(state);
-    if outcome == Outcome::Cancelled { None } else { answer }
+    if outcome == Outcome::Cancelled {
+        cancel::tell();
+        return None;
+    }
+    answer
 }

@@ -10,11 +10,10 @@ use std::time::Instant;
 
 use libc::{c_int, c_short, pollfd, sigset_t, timespec};
 
-use super::errno::raw;
 use super::hook::pass;
 use super::slot::{Known, known_any};
 use super::symbols::Symbol;
-use super::wait::{Direction, check_identity, number};
+use super::wait::{Direction, cancelled, check_identity, number};
 use crate::runtime::park::{Outcome, Reason, Waiter, park};
 use crate::runtime::source::Seen;
 
@@ -115,7 +114,7 @@ impl Watches {
         }
         match (at_once, outcome) {
             (Err(error), _) => Err(error),
-            (_, Outcome::Cancelled) => Err(raw(libc::ECANCELED)),
+            (_, Outcome::Cancelled) => Err(cancelled()),
             _ => Ok(()),
         }
     }

@@ -17,6 +17,7 @@ use super::errno::{self, raw};
 use super::gate;
 use super::hook::{hook, pass};
 use super::symbols::Symbol;
+use crate::runtime::cancel;
 use crate::runtime::far;
 use crate::runtime::park::{Outcome, Reason, Waiter, park};
 
@@ -31,7 +32,10 @@ fn wait(symbol: Symbol, limit: Duration) -> Result<(), Duration> {
     let deadline = far::after(limit);
     symbol.count_park();
     match park(Waiter::open(), Reason::Sleep, 0, Some(deadline)) {
-        Outcome::Cancelled => Err(deadline.saturating_duration_since(Instant::now())),
+        Outcome::Cancelled => {
+            cancel::tell();
+            Err(deadline.saturating_duration_since(Instant::now()))
+        }
         _ => Ok(()),
     }
 }

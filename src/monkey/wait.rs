@@ -12,6 +12,7 @@ use super::hook::pass;
 use super::kind;
 use super::slot::{FLAGS_KNOWN, FORCED, Known, NO_TIMEOUT, NONBLOCKING, SOLE};
 use super::symbols::Symbol;
+use crate::runtime::cancel;
 use crate::runtime::far;
 use crate::runtime::park::Outcome;
 pub(super) use crate::runtime::source::Direction;
@@ -157,9 +158,15 @@ pub(super) fn wait(
     match ended {
         Ok(Outcome::Notified) => Ok(()),
         Ok(Outcome::TimedOut) => Err(WOULD_BLOCK),
-        Ok(Outcome::Cancelled) => Err(raw(libc::ECANCELED)),
+        Ok(Outcome::Cancelled) => Err(cancelled()),
         Err(error) => Err(number(&error)),
     }
+}
+
+/// The answer of a call whose wait was cancelled.
+pub(super) fn cancelled() -> isize {
+    cancel::tell();
+    raw(libc::ECANCELED)
 }
 
 /// Tells whether a direction is ready now, an error included.

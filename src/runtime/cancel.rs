@@ -9,6 +9,7 @@ use core::sync::atomic::Ordering;
 
 use super::extra::Extra;
 use super::park::{self, Outcome, Waiter};
+use super::party;
 use super::task::{CANCELLED, STARTED, Task, TaskRef};
 use super::worker::{self, Worker};
 use crate::coroutine::unwind;
@@ -46,13 +47,31 @@ pub(crate) fn deliver(worker: &Worker, task: &TaskRef) {
     }
 }
 
-/// Times that a cancelled coroutine is told to unwind before it has to let others run in between.
+/// Takes in that a wait of the calling party has ended as cancelled, for a caller that is told so by an error number: a
+/// replaced function does not unwind. The [`timeout`](super::timeout) whose time is over remembers it.
+#[cfg_attr(not(feature = "monkey"), expect(dead_code, reason = "for calls that libc's users make"))]
+pub(crate) fn tell() {
+    let party = party::current();
+    // SAFETY: a party outlives its turn as the current one of its thread.
+    let party_ref = unsafe { party.as_ref() };
+    // SAFETY: null, or the worker that runs this very coroutine.
+    if let Some(worker) = unsafe { party_ref.home().as_ref() } {
+        // SAFETY: a party with a home is the first field of a task.
+        let task = unsafe { party.cast::<Task>().as_ref() };
+        if task.is_cancelled() {
+            return insist(worker, task);
+        }
+    }
+    party_ref.scopes.cut();
+}
+
+/// Times that a cancelled coroutine is told so before it has to let others run in between.
 const PATIENCE: u32 = 1_000;
 /// Times that a coroutine of a runtime which ends is told so: about a second.
 const LAST_PATIENCE: u32 = 100_000;
 
-/// Counts that a cancelled coroutine is told to unwind: one that catches that, and waits again, for ever, must
-/// neither hold its worker nor keep its runtime from ending without a word.
+/// Counts that a cancelled coroutine is told so, by an unwinding or an error: one that takes no notice, and waits
+/// again, for ever, must neither hold its worker nor keep its runtime from ending without a word.
 pub(crate) fn insist(worker: &Worker, task: &Task) {
     let kills = Extra::count_kill(task).min(LAST_PATIENCE);
     if kills <= PATIENCE {
@@ -61,7 +80,7 @@ pub(crate) fn insist(worker: &Worker, task: &Task) {
     let name = task.name().unwrap_or("unnamed");
     if kills == LAST_PATIENCE && worker.core().is_ending() {
         eprintln!(
-            "coroutine '{name}' (#{}) does not end: runtime '{}' does, but it has caught its unwinding {kills} times",
+            "coroutine '{name}' (#{}) does not end: runtime '{}' does, but it waits again after {kills} cancelled waits",
             task.id,
             worker.core().name
         );
@@ -69,7 +88,8 @@ pub(crate) fn insist(worker: &Worker, task: &Task) {
     }
     if kills == PATIENCE + 1 {
         worker.core().monitor.note(format!(
-            "coroutine '{name}' (#{}) was cancelled, has caught its unwinding {PATIENCE} times, and waits again",
+            "coroutine '{name}' (#{}) was cancelled, and waits again after {PATIENCE} cancelled waits: it catches its \
+             unwinding, or takes no notice of errors",
             task.id
         ));
     }

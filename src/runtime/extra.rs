@@ -22,7 +22,7 @@ pub(crate) struct Extra {
     pub(crate) stack_size: usize,
     /// Behind `park` and `unpark`.
     permit: Permit,
-    /// How often the coroutine was told to unwind, because it is cancelled. It alone counts.
+    /// How often the coroutine was told that it is cancelled. It alone counts.
     kills: AtomicU32,
     /// The interruption that was told last as an error; see `told`. It alone looks at it.
     told: AtomicU64,
@@ -64,7 +64,7 @@ impl Extra {
         &Self::get_or_make(task).permit
     }
 
-    /// Counts that the coroutine is told to unwind; gives the number so far, as far as a `u32` goes.
+    /// Counts that the coroutine is told that it is cancelled; gives the number so far, as far as a `u32` goes.
     pub(crate) fn count_kill(task: &Task) -> u32 {
         let kills = &Self::get_or_make(task).kills;
         // Relaxed: the coroutine alone counts.

@@ -17,7 +17,7 @@
 mod backtrace;
 mod block_on;
 mod builder;
-mod cancel;
+pub(crate) mod cancel;
 mod clock;
 mod core;
 mod current;

@@ -25,6 +25,8 @@ struct Entry {
     deadline: Instant,
     /// The coroutine that has called `timeout`, if that was resumed by hand.
     within: Option<u64>,
+    /// Its deadline has ended a wait, and the waiting code was told so by an error number.
+    cut: bool,
 }
 
 impl Entry {
@@ -94,6 +96,18 @@ impl Scopes {
         self.with(|entries| entries.iter().filter(later).map(|entry| entry.deadline).min())
     }
 
+    /// Says that the deadline of the outermost `timeout` call whose deadline has passed has ended a wait without
+    /// unwinding.
+    pub(super) fn cut(&self) {
+        let now = Instant::now();
+        self.with(|entries| {
+            let mut expired = entries.iter_mut().filter(|entry| entry.deadline <= now && entry.is_around());
+            if let Some(entry) = expired.next() {
+                entry.cut = true;
+            }
+        });
+    }
+
     /// Unwinds to the outermost `timeout` call whose deadline has passed.
     pub(crate) fn raise_expired(&self) -> ! {
         let now = Instant::now();
@@ -144,8 +158,12 @@ impl From<Elapsed> for std::io::Error {
 /// and in destructors of an unwinding are let be. Locks are freed and no message is lost, as with a
 /// cancellation. Nested calls each have their own deadline.
 ///
+/// A replaced function of libc (`monkey`) never unwinds: one that waits when the time is over fails with `ECANCELED`, and
+/// so does each after it. What `f` makes of that and returns is dropped; if it panics, as an `unwrap` of such an error
+/// does, that panic goes on.
+///
 /// # Errors
-/// [`Elapsed`] if the time was over before `f` returned.
+/// [`Elapsed`] if the time was over and `f` waited for something before it returned.
 ///
 /// # Panics
 /// If `f` does.
@@ -163,11 +181,16 @@ impl From<Elapsed> for std::io::Error {
 pub fn timeout<T>(limit: Duration, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
     let number = id::next();
     let deadline = far::after(limit);
-    let entry = Entry { number, deadline, within: nest::innermost() };
+    let entry = Entry { number, deadline, within: nest::innermost(), cut: false };
     party::with_current(|party| party.scopes.with(|entries| entries.push(entry)));
     let result = panic::catch_unwind(AssertUnwindSafe(f));
-    party::with_current(|party| party.scopes.with(|entries| entries.retain(|entry| entry.number != number)));
+    let own = |entries: &mut Vec<Entry>| {
+        let at = entries.iter().position(|entry| entry.number == number)?;
+        Some(entries.remove(at))
+    };
+    let ended = party::with_current(|party| party.scopes.with(own));
     match result {
+        Ok(_) if ended.is_some_and(|entry| entry.cut) => Err(Elapsed(limit)),
         Ok(value) => Ok(value),
         Err(payload) => match payload.downcast::<Expired>() {
             Ok(expired) if expired.0 == number => Err(Elapsed(limit)),
