@@ -47,8 +47,12 @@ fn force(known: Known) -> bool {
     true
 }
 
-/// Makes the listener blocking again, because others will see it.
+/// Makes the listener blocking again, because others will see it. Not in a signal handler, whose thread may hold the
+/// lock: a listener that is duplicated there is non-blocking to whoever else has it.
 pub(super) fn release(known: Known) {
+    if gate::in_handler() {
+        return;
+    }
     let _held = known.slot.force.lock();
     if known.flags() & FORCED != 0 {
         let flags = pass!(SYS_fcntl, known.fd(), libc::F_GETFL);

@@ -127,7 +127,8 @@ pub(super) unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
 /// Sets the flags of the description; the user's wish for O_NONBLOCK ends `FORCED`.
 fn set_flags(fd: c_int, flags: usize) -> isize {
     let Some(known) = slot::known_already(fd) else { return pass!(SYS_fcntl, fd, libc::F_SETFL, flags) };
-    let _held = known.slot.force.lock();
+    // A handler's thread may hold it.
+    let _held = (!gate::in_handler()).then(|| known.slot.force.lock());
     let wants = flags & libc::O_NONBLOCK as usize != 0;
     let keep = if known.flags() & FORCED != 0 { libc::O_NONBLOCK as usize } else { 0 };
     let answer = pass!(SYS_fcntl, fd, libc::F_SETFL, flags | keep);
@@ -199,7 +200,8 @@ pub(super) unsafe extern "C" fn ioctl(fd: c_int, request: libc::c_ulong, argumen
         let place = core::ptr::with_exposed_provenance::<c_int>(argument);
         // SAFETY: null, or the caller's number, as this request demands.
         if let (Some(known), Some(wanted)) = (slot::known_already(fd), unsafe { place.as_ref() }) {
-            let _held = known.slot.force.lock();
+            // As in `set_flags`.
+            let _held = (!gate::in_handler()).then(|| known.slot.force.lock());
             let wants = *wanted != 0;
             let forced = known.flags() & FORCED != 0;
             let answer = if forced && !wants { 0 } else { pass!(SYS_ioctl, fd, request, argument) };

@@ -116,6 +116,24 @@ fn ppoll_plain(list: *mut pollfd, count: nfds_t, limit: *const timespec, mask: *
 
 const BITS: usize = u64::BITS as usize;
 
+/// How many bits of a set the kernel looks at: not beyond its table of descriptors, whose size `/proc` tells.
+///
+/// Programs give counts that are more than their sets have room for, such as the most descriptors they may have.
+fn looked_at(count: c_int) -> c_int {
+    let usual = libc::FD_SETSIZE as c_int;
+    if count <= usual {
+        return count;
+    }
+    let mut text = [0u8; 1024];
+    let file = pass!(SYS_openat, libc::AT_FDCWD, c"/proc/self/status".as_ptr(), libc::O_CLOEXEC, 0);
+    let read = pass!(SYS_read, file, text.as_mut_ptr(), text.len());
+    pass!(SYS_close, file);
+    let text =
+        text.get(..usize::try_from(read).unwrap_or(0)).and_then(|text| core::str::from_utf8(text).ok());
+    let line = text.and_then(|text| text.lines().find_map(|line| line.strip_prefix("FDSize:")));
+    count.min(line.and_then(|line| line.trim().parse().ok()).unwrap_or(usual))
+}
+
 /// The three sets of a `select`, as they were when it began.
 struct Sets {
     count: usize,
@@ -125,7 +143,7 @@ struct Sets {
 
 impl Sets {
     /// # Safety
-    /// * The sets are null, or the caller's and have room for `count` bits.
+    /// * The sets are null, or the caller's and have room for `count` bits, as far as the kernel looks at them.
     unsafe fn new(count: c_int, places: [*mut fd_set; 3]) -> Self {
         let count = usize::try_from(count).unwrap_or(0);
         let places = places.map(|place| place.cast::<u64>());
@@ -189,6 +207,7 @@ hook! {
         answer
     };
     parking {
+        let count = looked_at(count);
         // SAFETY: null, or the caller's.
         let until = match unsafe { limit.as_ref() } {
             None => Ok(None),
@@ -250,7 +269,7 @@ hook! {
             return errno::result(error) as c_int;
         }
         // SAFETY: as above.
-        let sets = unsafe { Sets::new(count, [reads, writes, others]) };
+        let sets = unsafe { Sets::new(looked_at(count), [reads, writes, others]) };
         match pselect_plain(count, [reads, writes, others], &raw const AT_ONCE, mask) {
             0 => {
                 sets.restore();
@@ -265,8 +284,11 @@ hook! {
     } else {
         // SAFETY: the caller's duty.
         match unsafe { deadline(limit) } {
-            // SAFETY: as above.
-            Ok(until) => unsafe { Sets::new(count, [reads, writes, others]) }.run(Symbol::Pselect, until),
+            Ok(until) => {
+                let sets = [reads, writes, others];
+                // SAFETY: as above.
+                unsafe { Sets::new(looked_at(count), sets) }.run(Symbol::Pselect, until)
+            }
             Err(error) => error,
         }
     }

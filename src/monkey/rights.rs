@@ -67,27 +67,42 @@ unsafe fn each<M: Message>(list: *const M, count: c_uint, f: impl Fn(c_int)) {
     for index in 0..count as usize {
         // SAFETY: the caller's duty.
         let message = unsafe { &*list.wrapping_add(index) }.header();
-        if message.msg_controllen == 0 || message.msg_control.is_null() {
-            continue;
-        }
-        // SAFETY: a message with control data.
-        let mut at: *mut cmsghdr = unsafe { libc::CMSG_FIRSTHDR(message) };
-        // SAFETY: null, or a header inside of the control data.
-        while let Some(header) = unsafe { at.as_ref() } {
-            if header.cmsg_level == libc::SOL_SOCKET && header.cmsg_type == libc::SCM_RIGHTS {
-                // SAFETY: as above.
-                let data = unsafe { libc::CMSG_DATA(at) };
-                let said = size(header.cmsg_len).saturating_sub(data.addr() - at.addr());
-                let end = message.msg_control.addr() + size(message.msg_controllen);
-                let bytes = said.min(end.saturating_sub(data.addr()));
-                for number in 0..bytes / size_of::<c_int>() {
-                    let place = data.cast::<c_int>().wrapping_add(number);
-                    // SAFETY: inside of the control data; it may lie unaligned.
-                    f(unsafe { ptr::read_unaligned(place) });
-                }
-            }
-            // SAFETY: as above.
-            at = unsafe { libc::CMSG_NXTHDR(message, at) };
-        }
+        // SAFETY: the caller's duty.
+        unsafe { each_in(message, &f) };
     }
+}
+
+/// Calls `f` with each descriptor in one message. The kernel does not mind where control data lies, so it may be
+/// unaligned.
+///
+/// # Safety
+/// * As for [`around`].
+unsafe fn each_in(message: &msghdr, f: &impl Fn(c_int)) {
+    const HEADER: usize = align(size_of::<cmsghdr>());
+    let control = message.msg_control.cast::<u8>();
+    let mut left = if control.is_null() { 0 } else { size(message.msg_controllen) };
+    let mut at = control;
+    while left >= HEADER {
+        // SAFETY: inside of the control data.
+        let header = unsafe { ptr::read_unaligned(at.cast::<cmsghdr>()) };
+        let len = size(header.cmsg_len);
+        if len < HEADER {
+            return;
+        }
+        if header.cmsg_level == libc::SOL_SOCKET && header.cmsg_type == libc::SCM_RIGHTS {
+            let data = at.wrapping_add(HEADER).cast::<c_int>();
+            for number in 0..(len.min(left) - HEADER) / size_of::<c_int>() {
+                // SAFETY: as above.
+                f(unsafe { ptr::read_unaligned(data.wrapping_add(number)) });
+            }
+        }
+        let step = align(len.min(left));
+        at = at.wrapping_add(step);
+        left = left.saturating_sub(step);
+    }
+}
+
+/// As far as the next header.
+const fn align(len: usize) -> usize {
+    len.next_multiple_of(size_of::<usize>())
 }

@@ -20,6 +20,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use libc::c_int;
 
+use super::from_handler::{self, Retired};
+use super::gate;
 use crate::base::lock::Lock;
 use crate::runtime::source::Source;
 
@@ -79,8 +81,17 @@ pub(super) struct Slot {
     /// Device and inode of what `source` has registered, for descriptors that may be closed without our knowledge.
     pub(super) identity: AtomicU64,
     pub(super) source: Source,
-    /// Held while O_NONBLOCK is changed underneath, and while a call relies on it.
+    /// Held while O_NONBLOCK is changed underneath, and while a call relies on it. Not by signal handlers.
     pub(super) force: Lock<()>,
+    /// Its place in the list of those that a signal handler has retired: see `from_handler`.
+    pub(super) retired: Retired,
+}
+
+impl Slot {
+    /// The number.
+    pub(super) fn fd(&self) -> c_int {
+        self.fd
+    }
 }
 
 type Page = [AtomicPtr<Slot>; PAGE];
@@ -113,7 +124,7 @@ fn split(fd: c_int) -> Option<(&'static AtomicPtr<Page>, usize)> {
 
 /// The slot of a descriptor, if it has been used.
 #[inline]
-fn find(fd: c_int) -> Option<&'static Slot> {
+pub(super) fn find(fd: c_int) -> Option<&'static Slot> {
     let (page, index) = split(fd)?;
     // Acquire pairs with the Release in `place`, here and below.
     // SAFETY: null, or boxed and never freed.
@@ -135,6 +146,7 @@ fn find_or_make(fd: c_int) -> Option<&'static Slot> {
             identity: AtomicU64::new(0),
             source: Source::unsettled(fd),
             force: Lock::new(()),
+            retired: Retired::new(),
         })
     }))
 }
@@ -201,13 +213,18 @@ impl Known {
 }
 
 /// Forgets what was known of `fd`, because it is about to be closed, or has just been made. Whoever waits on it is
-/// woken, and finds it gone.
+/// woken, and finds it gone. A signal handler has somebody else wake them.
 pub(super) fn retire(fd: c_int) {
     let Some(slot) = find(fd) else { return };
     // AcqRel pairs with the Acquire in `known` and `is_current`.
     let next = |state: u64| Some(((state >> 32).wrapping_add(1) & FLAGS) << 32);
     let _ = slot.state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
-    slot.source.leave();
+    if gate::in_handler() {
+        from_handler::leave_later(slot);
+    } else {
+        from_handler::leave_overdue();
+        slot.source.leave();
+    }
 }
 
 /// Forgets what was known of a range of numbers.
@@ -228,8 +245,9 @@ pub(super) fn retire_range(first: u32, last: u32) {
 /// Takes in a descriptor that a replaced function has just made.
 pub(super) fn adopt(fd: c_int, flags: u64) {
     retire(fd);
-    if let Some(known) = known(fd) {
-        known.update(0, flags);
+    // A handler may have interrupted the allocator, so it makes no slot; what is not in the table is looked at.
+    if !gate::in_handler() || find(fd).is_some() {
+        known(fd).into_iter().for_each(|known| known.update(0, flags));
     }
 }
 
