@@ -11,7 +11,7 @@ use super::hook::{hook, pass};
 use super::lent::Lent;
 use super::offload::offload;
 use super::slot::{self, Kind, known};
-use super::stream::{Buffers, Way};
+use super::stream::{Buffers, Way, is_odd};
 use super::symbols::Symbol;
 use super::{errno, file, gate};
 use crate::sys;
@@ -53,7 +53,9 @@ macro_rules! at_offset {
         $(hook! {
             $symbol: fn $name(fd: c_int, buffer: *$mutability c_void, count: size_t, offset: off_t) -> ssize_t;
             kernel pass!($kernel, fd, buffer, count, offset);
-            parking {
+            parking if is_odd(count) {
+                pass!($kernel, fd, buffer, count, offset)
+            } else {
                 let single = iovec { iov_base: buffer as *mut c_void, iov_len: count };
                 at_offset($way(Symbol::$symbol), fd, Buffers::one(&single), offset)
             }

@@ -207,16 +207,28 @@ impl Way {
     }
 }
 
+/// Tells whether the kernel is to say what comes of a length: nothing, or more than any address space has.
+pub(super) fn is_odd(len: size_t) -> bool {
+    len == 0 || len >> (usize::BITS - 8) != 0
+}
+
 hook! {
     Read: fn read(fd: c_int, buffer: *mut c_void, count: size_t) -> ssize_t;
     kernel pass!(SYS_read, fd, buffer, count);
-    parking Way::read(Symbol::Read).run(fd, Buffers::one(&iovec { iov_base: buffer, iov_len: count }))
+    parking if is_odd(count) {
+        // None of these waits.
+        pass!(SYS_read, fd, buffer, count)
+    } else {
+        Way::read(Symbol::Read).run(fd, Buffers::one(&iovec { iov_base: buffer, iov_len: count }))
+    }
 }
 
 hook! {
     Write: fn write(fd: c_int, buffer: *const c_void, count: size_t) -> ssize_t;
     kernel pass!(SYS_write, fd, buffer, count);
-    parking {
+    parking if count > 0 && is_odd(count) {
+        pass!(SYS_write, fd, buffer, count)
+    } else {
         let single = iovec { iov_base: buffer.cast_mut(), iov_len: count };
         Way::write(Symbol::Write).run(fd, Buffers::one(&single))
     }
