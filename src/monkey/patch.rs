@@ -55,6 +55,19 @@ impl Patch {
         self.0
     }
 
+    /// This set without the groups of another.
+    ///
+    /// # Examples
+    /// ```
+    /// use ropewalk::monkey::Patch;
+    ///
+    /// let rest = Patch::ALL.without(Patch::FILES);
+    /// assert!(rest.contains(Patch::SOCKETS | Patch::LOCKS) && !rest.contains(Patch::FILES));
+    /// ```
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Tells whether `other` is a part of this set.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -7,6 +7,7 @@
 //! In a library that is loaded, the calls go to libc, the library's own included: names are looked up in the program and
 //! in what it is linked with first. In a static program nothing is replaced (`hook`).
 
+use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub(super) enum Found {
 /// ```
 /// let missed: Vec<_> = ropewalk::monkey::self_test().inactive().collect();
 /// assert!(missed.is_empty(), "calls of {missed:?} go elsewhere");
+/// println!("{}", ropewalk::monkey::self_test()); // calls of 120 of 120 functions arrive
 /// ```
 #[derive(Clone, Debug)]
 pub struct SelfTest {
@@ -60,6 +62,15 @@ impl SelfTest {
 
     pub(super) fn found(&self) -> &[(Symbol, Found)] {
         &self.found
+    }
+}
+
+impl fmt::Display for SelfTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inactive: Vec<_> = self.inactive().collect();
+        let arrive = self.found.len() - inactive.len();
+        write!(f, "calls of {arrive} of {} functions arrive", self.found.len())?;
+        if inactive.is_empty() { Ok(()) } else { write!(f, ", not those of {}", inactive.join(", ")) }
     }
 }
 
