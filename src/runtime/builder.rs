@@ -167,8 +167,9 @@ pub(crate) fn start_worker(core: &Arc<Core>, index: usize) -> io::Result<thread:
 ///
 /// Dropping a runtime cancels every coroutine in it (those that wait unwind, with their destructors),
 /// and waits until the last has ended; a coroutine that computes on is waited for, and one that catches
-/// its unwinding for ever ends the process with its name. Dropped by one of its own coroutines, it ends in
-/// the background.
+/// its unwinding, or ignores that its calls fail, for ever ends the process with its name. Those whose waits
+/// are not cancelled are waited for as well, and a warning names them. Dropped by one of its own coroutines, it
+/// ends in the background.
 ///
 /// # Examples
 /// ```
