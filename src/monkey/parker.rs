@@ -27,7 +27,6 @@ use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering, fence};
 use core::time::Duration;
-use std::sync::Once;
 use std::thread;
 use std::time::Instant;
 
@@ -37,7 +36,7 @@ use super::symbols::Symbol;
 use crate::base::parker_word::ParkerWord;
 use crate::runtime::guest::{self, Guest};
 use crate::runtime::park::Outcome;
-use crate::runtime::{party, tokens_seen, told, turns};
+use crate::runtime::{Parked, note_parked, parked, party, told, turns};
 
 /// How many that park may end the waits of others, since the last token.
 const AT_ONCE: u32 = 16;
@@ -51,7 +50,8 @@ const PAUSE_EACH: Duration = Duration::from_micros(20);
 struct Own {
     /// Address of the word, once that is known.
     word: Cell<usize>,
-    learning: Cell<bool>,
+    /// The address that may be the word's, while that is found out.
+    candidate: Cell<usize>,
     /// Coroutines in `park`, whether their wait has ended or not.
     inside: Cell<u32>,
     /// The party that has been woken to be deputy; 0 for none.
@@ -70,7 +70,7 @@ thread_local! {
     static OWN: Own = const {
         Own {
             word: Cell::new(0),
-            learning: Cell::new(false),
+            candidate: Cell::new(0),
             inside: Cell::new(0),
             chosen: Cell::new(0),
             pauses: Cell::new(false),
@@ -84,6 +84,11 @@ thread_local! {
 /// Threads that sleep in the kernel while coroutines of theirs are parked.
 static IN_KERNEL: AtomicUsize = AtomicUsize::new(0);
 
+/// Has the workers look after coroutines that park. Before the first of them does.
+pub(super) fn install() {
+    guest::install(Guest { look, lie_down, get_up });
+}
+
 /// Tells whether a wake has to go to the kernel as well. After a fence: see [`pass_on`].
 pub(super) fn is_in_kernel() -> bool {
     // Relaxed: the fence.
@@ -94,23 +99,23 @@ pub(super) fn is_in_kernel() -> bool {
 pub(super) fn is_park(address: usize) -> bool {
     OWN.with(|own| {
         if own.word.get() == 0 {
-            own.learning.set(true);
+            own.candidate.set(address);
             thread::current().unpark();
-            own.learning.set(false);
+            own.candidate.set(0);
         }
         // Not learnt: nobody is parked on this thread, so it is a lock's.
         own.word.get() == address
     })
 }
 
-/// Takes in a wake, if it is the one that tells the thread's word.
+/// Takes in a wake, if it is the one that tells the thread's word. A handler may wake others meanwhile.
 pub(super) fn learn(address: usize) -> bool {
     OWN.with(|own| {
-        let learning = own.learning.get();
-        if learning {
+        let learns = own.candidate.get() == address;
+        if learns {
             own.word.set(address);
         }
-        learning
+        learns
     })
 }
 
@@ -142,18 +147,24 @@ pub(super) fn pass_on(call: impl FnOnce() -> isize) -> isize {
 /// # Safety
 /// * `is_park` has said so of the address.
 pub(super) unsafe fn park(address: usize, until: Option<Instant>) -> isize {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| guest::install(Guest { look, lie_down, get_up }));
-    Symbol::Syscall.count_park();
     OWN.with(|own| {
         own.inside.set(own.inside.get() + 1);
-        let answer = own.stay(address, until);
+        // Before all that may wait, be it for memory: whoever parks meanwhile must not find PARKED.
+        let is_settled = own.word().settle();
+        let last = parked();
+        let answer = if is_settled && last.tokens == own.tokens.get() {
+            Symbol::Syscall.count_park();
+            own.stay(address, until, last.turn)
+        } else {
+            raw(libc::EAGAIN)
+        };
         own.inside.set(own.inside.get() - 1);
-        // std's park goes on until it finds a token. One that was there is taken with it, so it has to be noted.
+        // std's park goes on until it finds a token. One that was there is taken with it, so it has to be noted. From here
+        // on nothing waits, until std has taken this one.
         if own.word().give() {
             own.note_token();
         }
-        tokens_seen(own.tokens.get());
+        note_parked(Parked { tokens: own.tokens.get(), turn: turns() });
         answer
     })
 }
@@ -166,10 +177,8 @@ impl Own {
         unsafe { &*ptr::with_exposed_provenance::<ParkerWord>(self.word.get()) }
     }
 
-    fn stay(&self, address: usize, until: Option<Instant>) -> isize {
-        if tokens_seen(self.tokens.get()) != self.tokens.get() {
-            return 0;
-        }
+    /// `last` is the turn of the caller's last park: from then on another may have taken its token.
+    fn stay(&self, address: usize, until: Option<Instant>, last: u64) -> isize {
         let me = party::with_current(|party| party.id());
         let stay = Stay::new(address);
         if self.inside.get() > 1 && self.at_once.get() < AT_ONCE && futex::unpark_all(address) {
@@ -178,7 +187,7 @@ impl Own {
         let mut look_at = None;
         let answer = loop {
             let limit = [until, look_at].into_iter().flatten().min();
-            match told::wait(limit, |until| stay.wait(until, turns(), || self.word().settle())) {
+            match told::wait(limit, |until| stay.wait(until, last, || self.word().settle())) {
                 None => break raw(libc::EAGAIN),
                 Some(Outcome::Notified) if self.chosen.get() == me => {
                     self.chosen.set(0);

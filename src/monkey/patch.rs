@@ -4,7 +4,7 @@
 use core::fmt;
 use core::ops::{BitOr, BitOrAssign};
 
-use super::{gate, self_test, signal};
+use super::{gate, parker, self_test, signal};
 
 /// The bits behind [`Patch`].
 pub(super) mod group {
@@ -158,6 +158,7 @@ impl core::error::Error for PatchError {}
 pub fn patch(groups: Patch) -> Result<(), PatchError> {
     signal::wrap_existing();
     let test = self_test::self_test();
+    parker::install();
     gate::patch_in(groups.bits());
     let inactive: Vec<_> = test.inactive_of(groups).collect();
     if inactive.is_empty() { Ok(()) } else { Err(PatchError { inactive }) }

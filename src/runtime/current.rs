@@ -9,6 +9,8 @@ use std::thread;
 use std::time::Instant;
 
 use super::extra::Extra;
+#[cfg(feature = "monkey")]
+pub(crate) use super::extra::Parked;
 use super::park::{self, Outcome, Reason, Waiter, raise_cancelled};
 use super::permit::Permit;
 use super::shield::{self, Shield};
@@ -303,11 +305,26 @@ pub(crate) fn turns() -> u64 {
     super::worker::current().map_or(0, |worker| worker.counters.switches.get())
 }
 
-/// Notes how many tokens of its thread's parker the calling coroutine has seen; gives what it had noted before.
+/// What the calling coroutine knew when its last `thread::park` ended. The first time this may wait: for memory.
+///
+/// # Panics
+/// On a plain thread.
 #[cfg(feature = "monkey")]
-pub(crate) fn tokens_seen(now: u64) -> u64 {
+pub(crate) fn parked() -> Parked {
+    let task = task().expect("a coroutine parks");
     // SAFETY: the task that runs is alive.
-    task().map_or(now, |task| Extra::swap_tokens(unsafe { task.as_ref() }, now))
+    Extra::parked(unsafe { task.as_ref() }).get()
+}
+
+/// Notes what it knows now. Does not wait, after [`parked`].
+///
+/// # Panics
+/// On a plain thread.
+#[cfg(feature = "monkey")]
+pub(crate) fn note_parked(now: Parked) {
+    let task = task().expect("a coroutine parks");
+    // SAFETY: the task that runs is alive.
+    Extra::parked(unsafe { task.as_ref() }).set(now);
 }
 
 /// The number of the calling plain thread.

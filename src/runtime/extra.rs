@@ -1,6 +1,8 @@
 //! What few tasks need, kept out of the header: name, stack size, permit, locals.
 
 use core::any::Any;
+#[cfg(feature = "monkey")]
+use core::cell::Cell;
 use core::cell::UnsafeCell;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -15,6 +17,16 @@ use crate::coroutine::unwind::{self, Ended};
 /// Values of `coroutine_local!` keys, by the key's address.
 pub(crate) type Locals = HashMap<usize, Rc<dyn Any>>;
 
+/// What a coroutine knows when its `thread::park` ends; zeros before the first.
+#[cfg(feature = "monkey")]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Parked {
+    /// Tokens that its thread had found by then.
+    pub(crate) tokens: u64,
+    /// The turn in which it ended.
+    pub(crate) turn: u64,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
     pub(crate) name: Option<Arc<str>>,
@@ -26,8 +38,9 @@ pub(crate) struct Extra {
     kills: AtomicU32,
     /// The interruption that was told last as an error; see `told`. It alone looks at it.
     told: AtomicU64,
-    /// Tokens of its thread's parker that it has seen. It alone looks at it.
-    tokens: AtomicU64,
+    /// What it knew when its last `thread::park` ended. It alone looks at it.
+    #[cfg(feature = "monkey")]
+    parked: Cell<Parked>,
     /// Owner: touched on the coroutine only.
     locals: UnsafeCell<Option<Box<Locals>>>,
 }
@@ -85,13 +98,10 @@ impl Extra {
         Self::get_or_make(task).told.store(what, Ordering::Relaxed);
     }
 
-    /// Notes how many tokens of its thread's parker the coroutine has seen; gives what was noted before.
-    pub(crate) fn swap_tokens(task: &Task, now: u64) -> u64 {
-        let tokens = &Self::get_or_make(task).tokens;
-        // Relaxed: the coroutine alone looks at it.
-        let before = tokens.load(Ordering::Relaxed);
-        tokens.store(now, Ordering::Relaxed);
-        before
+    /// What the coroutine knew when its last `thread::park` ended.
+    #[cfg(feature = "monkey")]
+    pub(crate) fn parked(task: &Task) -> &Cell<Parked> {
+        &Self::get_or_make(task).parked
     }
 
     /// Gives `f` the coroutine's locals.
