@@ -179,8 +179,8 @@ fn several_that_are_parked_in_vain_do_not_spin() {
         thread::current().unpark();
         let (before, began) = (parks(), Instant::now());
         ropewalk::sleep(100 * MS);
-        // The first rounds come at once; then each takes a millisecond at least, and parks all four again.
-        let limit = 4 * (20 + began.elapsed().as_millis() as u64);
+        // Each pause takes a millisecond at least, parks all four again, and lets sixteen end each other's waits.
+        let limit = 20 * (5 + began.elapsed().as_millis() as u64);
         let parks = parks() - before;
         flags.iter().for_each(|flag| flag.store(true, Ordering::Release));
         thread::current().unpark();

@@ -12,12 +12,13 @@
 //! It does not say for whom it is, so it ends all the waits. Those it was not meant for return for no reason, as a
 //! `park` may. A wait that has ended puts NOTIFIED into the word, and std takes that at once.
 //!
-//! What is left: while the worker runs, a coroutine may `park` and find a token that was meant for another one. It
-//! returns, and nothing is called. So nobody waits for longer than others may have run: each that parks ends the waits
-//! of those who are parked already, up to a limit; beyond that one of them, the *deputy*, ends all of them after a
-//! pause. So no wake is lost; one that was taken by another is late by the pause at worst. A coroutine that is
-//! parked while nobody else of its worker runs costs nothing; two for which nothing comes wake it a thousand times a
-//! second at first, and fifty times a second in the end.
+//! What is left: while the worker runs, a coroutine may `park` and find a token that was meant for another one, which is
+//! parked, or has looked already whether it must and is about to. It returns, and nothing is called. So nobody waits for
+//! long if there was another turn since its last park: each that parks ends the waits of those who are parked already, up
+//! to a limit; beyond that one of them, the *deputy*, ends all of them after a pause. So no wake is lost; one that was
+//! taken by another is late by the pause at worst. A coroutine that goes from park to park while nobody else of its
+//! worker runs costs nothing; two for which nothing comes wake it a thousand times a second at first, and fifty times a
+//! second in the end.
 //!
 //! The value that a park waits for, -1, is also that of an RwLock which is write-locked with readers and writers waiting.
 //! So the thread's own word is found out: an `unpark` of the thread wakes that word if it is parked, and the wake comes
@@ -38,7 +39,7 @@ use crate::runtime::guest::{self, Guest};
 use crate::runtime::park::Outcome;
 use crate::runtime::{Parked, note_parked, parked, party, told, turns};
 
-/// How many that park may end the waits of others, since the last token.
+/// How many that park may end the waits of others, since the last token or pause.
 const AT_ONCE: u32 = 16;
 /// The pause grows with the time for which nothing has come: by a thousandth of that, between these.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -197,6 +198,7 @@ impl Own {
                 Some(Outcome::Notified) => break 0,
                 Some(Outcome::TimedOut) if look_at.is_some() && look_at == limit => {
                     futex::unpark_all(address);
+                    self.at_once.set(0);
                     break 0;
                 }
                 Some(Outcome::TimedOut) => break raw(libc::ETIMEDOUT),
