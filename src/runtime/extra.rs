@@ -5,7 +5,9 @@ use core::any::Any;
 use core::cell::Cell;
 use core::cell::UnsafeCell;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+#[cfg(feature = "monkey")]
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,6 +39,7 @@ pub(crate) struct Extra {
     /// How often the coroutine was told that it is cancelled. It alone counts.
     kills: AtomicU32,
     /// The interruption that was told last as an error; see `told`. It alone looks at it.
+    #[cfg(feature = "monkey")]
     told: AtomicU64,
     /// What it knew when its last `thread::park` ended. It alone looks at it.
     #[cfg(feature = "monkey")]
@@ -87,12 +90,14 @@ impl Extra {
     }
 
     /// The interruption that was told last as an error.
+    #[cfg(feature = "monkey")]
     pub(crate) fn told(&self) -> u64 {
         // Relaxed: the coroutine alone looks at it.
         self.told.load(Ordering::Relaxed)
     }
 
     /// Notes the interruption that is told now.
+    #[cfg(feature = "monkey")]
     pub(crate) fn tell(task: &Task, what: u64) {
         // Relaxed: as in `told`.
         Self::get_or_make(task).told.store(what, Ordering::Relaxed);
