@@ -160,7 +160,7 @@ impl From<Elapsed> for std::io::Error {
 ///
 /// A replaced function of libc (`monkey`) never unwinds: one that waits when the time is over fails with `ECANCELED`, and
 /// so does each after it. What `f` makes of that and returns is dropped; if it panics, as an `unwrap` of such an error
-/// does, that panic goes on. A wait for a lock of std, and `std::thread::park`, are told once and do not count.
+/// does, that panic goes on.
 ///
 /// # Errors
 /// [`Elapsed`] if the time was over and `f` waited for something before it returned.

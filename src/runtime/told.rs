@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use super::cancel;
 use super::extra::Extra;
 use super::park::Outcome;
 use super::party;
@@ -47,6 +48,7 @@ pub(crate) fn wait(
         && let Some(pending) = pending(task)
     {
         Extra::tell(task, pending);
+        cancel::tell();
     }
     outcome
 }
