@@ -34,7 +34,7 @@ pub(super) fn transfer(
             return done as isize;
         }
         // SAFETY: the list holds `total` bytes, of which `done` were moved.
-        rest = unsafe { vectors::rest(buffers.list, buffers.count, done) };
+        rest = unsafe { vectors::rest(buffers.list, buffers.count, done, buffers.total) };
         left = Buffers { list: rest.as_ptr(), count: rest.len(), total: buffers.total - done };
     }
 }

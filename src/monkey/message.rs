@@ -112,9 +112,12 @@ macro_rules! plain {
         $(hook! {
             $symbol: fn $name(fd: c_int, buffer: *$mutability c_void, len: size_t, flags: c_int) -> ssize_t;
             kernel pass!($number, fd, buffer, len, flags, 0usize, 0usize);
-            parking Way(Symbol::$symbol, $direction).run((fd, flags), len, |done, flags| {
-                pass!($number, fd, buffer.wrapping_byte_add(done), len - done, flags, 0usize, 0usize)
-            })
+            parking {
+                let len = len.min(vectors::MOST);
+                Way(Symbol::$symbol, $direction).run((fd, flags), len, |done, flags| {
+                    pass!($number, fd, buffer.wrapping_byte_add(done), len - done, flags, 0usize, 0usize)
+                })
+            }
         })*
     };
 }
@@ -136,9 +139,12 @@ macro_rules! addressed {
                 peer_len: $len,
             ) -> ssize_t;
             kernel pass!($number, fd, buffer, len, flags, peer, peer_len);
-            parking Way(Symbol::$symbol, $direction).run((fd, flags), len, |done, flags| {
-                pass!($number, fd, buffer.wrapping_byte_add(done), len - done, flags, peer, peer_len)
-            })
+            parking {
+                let len = len.min(vectors::MOST);
+                Way(Symbol::$symbol, $direction).run((fd, flags), len, |done, flags| {
+                    pass!($number, fd, buffer.wrapping_byte_add(done), len - done, flags, peer, peer_len)
+                })
+            }
         })*
     };
 }
@@ -179,7 +185,7 @@ unsafe fn from_part(
     // SAFETY: the caller's duty.
     let mut part = unsafe { message.read() };
     // SAFETY: as above.
-    let mut left = unsafe { vectors::rest(part.msg_iov, size(part.msg_iovlen), done) };
+    let mut left = unsafe { vectors::rest(part.msg_iov, size(part.msg_iovlen), done, vectors::MOST) };
     part.msg_iov = left.as_mut_ptr();
     part.msg_iovlen = left.len() as _;
     part.msg_control = ptr::null_mut();

@@ -23,7 +23,7 @@ use super::{file, vectors};
 pub(super) struct Buffers {
     pub(super) list: *const iovec,
     pub(super) count: usize,
-    /// The bytes in all of them.
+    /// The bytes in all of them, but no more than one call moves.
     pub(super) total: usize,
 }
 
@@ -35,7 +35,7 @@ unsafe impl Send for Buffers {}
 impl Buffers {
     /// A list of one.
     pub(super) fn one(single: &iovec) -> Self {
-        Self { list: ptr::from_ref(single), count: 1, total: single.iov_len }
+        Self { list: ptr::from_ref(single), count: 1, total: single.iov_len.min(vectors::MOST) }
     }
 
     /// `None` if the list is not valid: the kernel is to say so.
@@ -45,7 +45,7 @@ impl Buffers {
     pub(super) unsafe fn of(list: *const iovec, count: c_int) -> Option<Self> {
         let count = usize::try_from(count).ok()?;
         // SAFETY: the caller's duty.
-        let total = unsafe { vectors::total(list, count) }?;
+        let total = unsafe { vectors::total(list, count) }?.min(vectors::MOST);
         Some(Self { list, count, total })
     }
 }
@@ -173,7 +173,8 @@ impl Way {
                 break;
             }
             // SAFETY: the list holds more than `done` bytes.
-            let left = unsafe { vectors::rest(buffers.list, buffers.count, done.unsigned_abs()) };
+            let left =
+                unsafe { vectors::rest(buffers.list, buffers.count, done.unsigned_abs(), buffers.total) };
             let total = buffers.total - done.unsigned_abs();
             let left = Buffers { list: left.as_ptr(), count: left.len(), total };
             match attempt.run(room(left), || try_once(left, true)) {

@@ -60,6 +60,47 @@ fn holder(fd: c_int) -> (libc::pid_t, c_int) {
     }
 }
 
+/// A child that locks the second byte, then waits for the first; its exit code is what that says. System calls only.
+fn crossing(fd: c_int) -> (libc::pid_t, c_int) {
+    let [told, tell] = pipe();
+    let [ready, say] = pipe();
+    match unsafe { libc::fork() } {
+        0 => unsafe {
+            let mut byte = 0u8;
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            libc::close(tell);
+            lock(fd, libc::F_SETLK, libc::F_WRLCK, 1, 1);
+            libc::write(say, (&raw const byte).cast(), 1);
+            libc::read(told, (&raw mut byte).cast(), 1);
+            let answer = lock(fd, libc::F_SETLKW, libc::F_WRLCK, 0, 1);
+            libc::_exit(if answer < 0 { *libc::__errno_location() } else { 0 })
+        },
+        child => {
+            assert_eq!(read(ready, &mut [0]), 1);
+            close(&[told, ready, say]);
+            (child, tell)
+        }
+    }
+}
+
+/// Waits until the kernel lists the process as one that waits for a lock.
+fn until_it_waits(process: libc::pid_t) {
+    let waits = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        words.get(1) == Some(&"->") && words.get(5) == Some(&process.to_string().as_str())
+    };
+    while !std::fs::read_to_string("/proc/locks").unwrap().lines().any(waits) {
+        thread::sleep(MS);
+    }
+}
+
+fn exit_code(child: libc::pid_t) -> c_int {
+    let mut status = 0;
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert!(libc::WIFEXITED(status));
+    libc::WEXITSTATUS(status)
+}
+
 #[test]
 fn locks_answer_alike() {
     alike(CASES);
@@ -148,5 +189,32 @@ const CASES: &[Case] = &[
         let readable = libc::open(named.0.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
         seen.call("cannot be written", libc::lockf(readable, libc::F_LOCK, 4));
         close(&[a, readable]);
+    }),
+    ("a cycle of processes", |seen| unsafe {
+        let named = Named::new("cycle");
+        let a = named.open();
+        seen.call("own", lock(a, libc::F_SETLKW, libc::F_WRLCK, 0, 1));
+        let (child, tell) = crossing(a);
+        close(&[tell]);
+        until_it_waits(child);
+        // The child waits for this process: who closes the circle is told.
+        seen.call("the last one", lock(a, libc::F_SETLKW, libc::F_WRLCK, 1, 1));
+        seen.call("beside it", lock(a, libc::F_SETLKW, libc::F_WRLCK, 2, 1));
+        seen.call("by lockf", libc::lockf(a, libc::F_LOCK, 2));
+        seen.call("give back", lock(a, libc::F_SETLK, libc::F_UNLCK, 0, 0));
+        seen.note(exit_code(child));
+        // The other way round: this process waits, and the child is told, and ends, which gives its lock back.
+        seen.call("own", lock(a, libc::F_SETLKW, libc::F_WRLCK, 0, 1));
+        let (child, tell) = crossing(a);
+        let own = std::process::id().cast_signed();
+        let late = thread::spawn(move || {
+            until_it_waits(own);
+            close(&[tell]);
+        });
+        seen.call("the first one", lock(a, libc::F_SETLKW, libc::F_WRLCK, 1, 1));
+        late.join().unwrap();
+        let told = exit_code(child);
+        seen.note(told == libc::EDEADLK);
+        close(&[a]);
     }),
 ];

@@ -21,6 +21,7 @@ mod descriptors;
 mod epoll;
 mod events;
 mod files;
+mod huge;
 mod locks;
 mod moving;
 mod sockets;
