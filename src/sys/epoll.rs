@@ -81,7 +81,7 @@ pub(crate) fn wait<'a>(
 ) -> io::Result<&'a [Event]> {
     let most = libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX);
     let limit = timeout.map(|limit| libc::timespec {
-        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX / 2),
+        tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX / 2),
         tv_nsec: libc::c_long::from(limit.subsec_nanos().cast_signed()),
     });
     let limit = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);

@@ -9,7 +9,7 @@ use super::raw::{self, words};
 /// Sleeps while `*word == expected`, for at most `timeout`. Wakes may be spurious.
 pub(crate) fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) {
     let limit = timeout.map(|t| libc::timespec {
-        tv_sec: libc::time_t::try_from(t.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_sec: t.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: i64::from(t.subsec_nanos()) as _,
     });
     let limit = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
@@ -32,7 +32,7 @@ pub(crate) fn wake(word: *const AtomicU32, count: u32) -> u32 {
 /// As [`wait`], for a word in memory that is shared with other processes. True if a wake has ended it.
 pub(crate) fn wait_shared(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> bool {
     let limit = timeout.map(|t| libc::timespec {
-        tv_sec: libc::time_t::try_from(t.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_sec: t.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: i64::from(t.subsec_nanos()) as _,
     });
     let limit = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);

@@ -12,7 +12,7 @@ pub(crate) fn want(fd: BorrowedFd<'_>, events: i16) -> libc::pollfd {
 /// Waits for one of them, at most `timeout`; `None` for ever. False if nothing has come.
 pub(crate) fn wait(wanted: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<bool> {
     let limit = timeout.map(|limit| libc::timespec {
-        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX / 2),
+        tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX / 2),
         tv_nsec: libc::c_long::from(limit.subsec_nanos().cast_signed()),
     });
     let limit = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
