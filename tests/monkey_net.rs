@@ -6,8 +6,8 @@ mod common;
 
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -55,51 +55,6 @@ fn client_and_server_share_one_worker() {
         let address = server();
         let clients: Vec<_> = (0..100).map(|n| spawn(move || talk(address, n, 20))).collect();
         clients.into_iter().for_each(|client| client.join().unwrap());
-    });
-}
-
-#[test]
-fn a_listener_made_elsewhere_is_accepted_on_without_changing_it() {
-    // Bound before the patch, and shared with another descriptor: its description is not this process's alone.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    on_one_worker(move || {
-        let address = listener.local_addr().unwrap();
-        let other = listener.try_clone().unwrap();
-        let acceptor = spawn(move || {
-            for _ in 0..3 {
-                echo(listener.accept().unwrap().0);
-            }
-            listener
-        });
-        (0..3).for_each(|n| talk(address, n, 3));
-        let listener = acceptor.join().unwrap();
-        // SAFETY: asks only.
-        let flags = unsafe { libc::fcntl(other.as_raw_fd(), libc::F_GETFL) };
-        assert_eq!(flags & libc::O_NONBLOCK, 0);
-        drop(listener);
-    });
-}
-
-#[test]
-fn threads_and_coroutines_accept_on_one_listener() {
-    on_one_worker(|| {
-        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());
-        let address = listener.local_addr().unwrap();
-        let on_coroutine = Arc::clone(&listener);
-        let first = spawn(move || on_coroutine.accept().map(|(stream, _)| echo(stream)));
-        ropewalk::sleep(5 * MS);
-        talk(address, 1, 2);
-        first.join().unwrap().unwrap();
-        // The coroutine has made it non-blocking underneath; a thread must not see that.
-        let on_thread = Arc::clone(&listener);
-        let thread =
-            ropewalk::thread::spawn_blocking(move || on_thread.accept().map(|(stream, _)| echo(stream)));
-        ropewalk::sleep(5 * MS);
-        talk(address, 2, 2);
-        thread.get().unwrap().unwrap();
-        // SAFETY: asks only.
-        let flags = unsafe { libc::fcntl(listener.as_raw_fd(), libc::F_GETFL) };
-        assert_eq!(flags & libc::O_NONBLOCK, 0, "the user's view");
     });
 }
 
@@ -183,105 +138,6 @@ fn a_nonblocking_reader_that_polls_sees_what_comes() {
 }
 
 #[test]
-fn connect_tells_what_the_kernel_does() {
-    on_one_worker(|| {
-        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert_eq!(TcpStream::connect(gone).unwrap_err().kind(), ErrorKind::ConnectionRefused);
-        let limit = Duration::from_secs(5);
-        assert_eq!(
-            TcpStream::connect_timeout(&gone, limit).unwrap_err().kind(),
-            ErrorKind::ConnectionRefused
-        );
-        let error = UnixStream::connect("/nonexistent/socket").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NotFound);
-        let address = server();
-        let mut stream = TcpStream::connect_timeout(&address, limit).unwrap();
-        stream.write_all(b"hi").unwrap();
-        let mut back = [0; 2];
-        stream.read_exact(&mut back).unwrap();
-    });
-}
-
-#[test]
-fn a_listener_that_somebody_connects_fails_that_and_goes_on_to_park() {
-    on_one_worker(|| {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, fd) = (listener.local_addr().unwrap(), listener.as_raw_fd());
-        let acceptor = spawn(move || {
-            // The second of them waits: who kept the worker there would wait for ever.
-            for _ in 0..2 {
-                echo(listener.accept().unwrap().0);
-            }
-        });
-        // The acceptor waits as well, so the listener is non-blocking underneath.
-        thread::sleep(5 * MS);
-        let place = libc::sockaddr_in {
-            sin_family: libc::AF_INET as libc::sa_family_t,
-            sin_port: address.port().to_be(),
-            sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
-            sin_zero: [0; 8],
-        };
-        let size = size_of::<libc::sockaddr_in>() as libc::socklen_t;
-        // SAFETY: an address and its size.
-        assert_eq!(unsafe { libc::connect(fd, (&raw const place).cast(), size) }, -1);
-        talk(address, 1, 3);
-        thread::sleep(5 * MS);
-        talk(address, 2, 3);
-        acceptor.join().unwrap();
-    });
-}
-
-#[test]
-fn accepted_and_made_sockets_are_told_apart_by_kind() {
-    // A short read of TCP says that there is no more, and one of messages does not: each kind, accepted, has to be read
-    // to the end in pieces.
-    on_one_worker(|| {
-        let pieces = |mut from: Box<dyn Read + Send>, mut to: Box<dyn Write + Send>| {
-            let reader = spawn(move || {
-                let (mut all, mut piece) = (Vec::new(), [0; 7]);
-                while let count @ 1.. = from.read(&mut piece).unwrap() {
-                    all.extend_from_slice(&piece[..count]);
-                }
-                all
-            });
-            for n in 0..50u8 {
-                to.write_all(&[n; 5]).unwrap();
-            }
-            drop(to);
-            let expected: Vec<u8> = (0..50).flat_map(|n| [n; 5]).collect();
-            assert_eq!(reader.join().unwrap(), expected);
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        pieces(Box::new(listener.accept().unwrap().0), Box::new(client));
-        let path = std::env::temp_dir().join(format!("ropewalk-kinds-{}", std::process::id()));
-        let listener = UnixListener::bind(&path).unwrap();
-        let client = UnixStream::connect(&path).unwrap();
-        pieces(Box::new(listener.accept().unwrap().0), Box::new(client));
-        std::fs::remove_file(path).unwrap();
-    });
-}
-
-#[test]
-fn a_unix_listener_with_a_full_queue_is_waited_for() {
-    on_one_worker(|| {
-        let path = std::env::temp_dir().join(format!("ropewalk-full-{}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        let listener = UnixListener::bind(&path).unwrap();
-        // SAFETY: takes numbers; a queue of one.
-        unsafe { libc::listen(listener.as_raw_fd(), 0) };
-        let connect = |path: std::path::PathBuf| spawn(move || UnixStream::connect(path).map(drop));
-        let clients: Vec<_> = (0..6).map(|_| connect(path.clone())).collect();
-        thread::sleep(5 * MS);
-        for _ in 0..6 {
-            drop(listener.accept().unwrap());
-        }
-        clients.into_iter().for_each(|client| client.join().unwrap().unwrap());
-        std::fs::remove_file(&path).unwrap();
-    });
-}
-
-#[test]
 fn datagrams_and_peeks() {
     on_one_worker(|| {
         let a = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -342,100 +198,6 @@ fn a_stream_is_peeked_at_and_filled() {
         assert_eq!(&buffer, b"abcdef");
         drop(writer.join().unwrap());
         assert_eq!(recv(&mut buffer, libc::MSG_WAITALL), 0);
-    });
-}
-
-#[test]
-fn closing_wakes_whoever_waits_and_a_new_owner_of_the_number_is_another() {
-    on_one_worker(|| {
-        for _ in 0..20 {
-            let (a, b) = UnixStream::pair().unwrap();
-            let number = a.as_raw_fd();
-            let reader = spawn(move || {
-                let mut byte = 0u8;
-                // SAFETY: one byte; the descriptor is closed meanwhile, which is what is tested.
-                let n = unsafe { libc::read(number, (&raw mut byte).cast(), 1) };
-                (n, std::io::Error::last_os_error().raw_os_error())
-            });
-            thread::sleep(MS);
-            drop(a);
-            // The same number, at once, and with something to read.
-            let (c, d) = UnixStream::pair().unwrap();
-            (&c).write_all(b"c").unwrap();
-            (&d).write_all(b"d").unwrap();
-            assert_eq!(reader.join().unwrap(), (-1, Some(libc::EBADF)));
-            let (mut c, mut d) = (c, d);
-            let mut byte = [0];
-            c.read_exact(&mut byte).unwrap();
-            d.read_exact(&mut byte).unwrap();
-            // And it waits like any other.
-            let writer = spawn(move || {
-                thread::sleep(MS);
-                d.write_all(b"x").unwrap();
-                d
-            });
-            c.read_exact(&mut byte).unwrap();
-            drop((writer.join().unwrap(), b));
-        }
-    });
-}
-
-#[test]
-fn a_number_reused_behind_our_back_is_noticed() {
-    on_one_worker(|| {
-        let (mut a, mut b) = UnixStream::pair().unwrap();
-        // A waited-on descriptor, shared so that nothing is remembered of it.
-        let keep = a.try_clone().unwrap();
-        let writer = spawn(move || {
-            thread::sleep(MS);
-            b.write_all(b"1").unwrap();
-            b
-        });
-        a.read_exact(&mut [0]).unwrap();
-        let number = std::os::fd::IntoRawFd::into_raw_fd(a);
-        let (c, mut d) = UnixStream::pair().unwrap();
-        // SAFETY: the number is this test's own; the call closes it, and makes it another socket's.
-        let made = unsafe { libc::syscall(libc::SYS_dup3, c.as_raw_fd(), number, 0) };
-        assert_eq!(made, i64::from(number));
-        // SAFETY: just made.
-        let mut c = unsafe { UnixStream::from_raw_fd(number) };
-        let late = spawn(move || {
-            thread::sleep(3 * MS);
-            d.write_all(b"2").unwrap();
-            d
-        });
-        let mut byte = [0];
-        c.read_exact(&mut byte).unwrap();
-        assert_eq!(&byte, b"2");
-        drop((late.join().unwrap(), keep, writer.join().unwrap()));
-    });
-}
-
-#[test]
-fn a_number_that_was_a_socket_and_is_a_pipe_is_read_as_a_pipe() {
-    on_one_worker(|| {
-        let (mut a, b) = UnixStream::pair().unwrap();
-        (&b).write_all(b"1").unwrap();
-        a.read_exact(&mut [0]).unwrap();
-        // What was known of the socket includes that it does not block.
-        a.set_nonblocking(true).unwrap();
-        assert_eq!(a.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
-        let number = std::os::fd::IntoRawFd::into_raw_fd(a);
-        let (reading, mut writing) = std::io::pipe().unwrap();
-        // SAFETY: the number is this test's own; the call closes it, and makes it the pipe's.
-        let made = unsafe { libc::syscall(libc::SYS_dup3, reading.as_raw_fd(), number, 0) };
-        assert_eq!(made, i64::from(number));
-        // SAFETY: just made.
-        let mut reading = unsafe { std::fs::File::from_raw_fd(number) };
-        let writer = spawn(move || {
-            thread::sleep(3 * MS);
-            writing.write_all(b"2").unwrap();
-        });
-        let mut byte = [0];
-        reading.read_exact(&mut byte).unwrap();
-        assert_eq!(&byte, b"2");
-        writer.join().unwrap();
-        assert_eq!(reading.read(&mut byte).unwrap(), 0);
     });
 }
 

@@ -156,6 +156,47 @@ fn a_refused_connection_stays_refused() {
 }
 
 #[test]
+fn a_connect_ends_with_its_limit_or_its_cancellation() {
+    use std::os::fd::AsRawFd;
+    watched(|| {
+        common::runtime(1).run(|| {
+            let limit = Duration::from_millis(5);
+            // A queue of one, which is full.
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            // SAFETY: takes numbers.
+            assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+            let address = listener.local_addr().unwrap();
+            let _first = TcpStream::connect(address).unwrap();
+            for limit in [Duration::from_nanos(1), Duration::from_micros(300), limit] {
+                let began = Instant::now();
+                let error = TcpStream::connect_timeout(&address, limit).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::TimedOut);
+                assert!(began.elapsed() >= limit && error.to_string().contains("no answer"), "{error}");
+            }
+            assert!(ropewalk::timeout(limit, || TcpStream::connect(address)).is_err());
+            let waits = ropewalk::spawn(move || TcpStream::connect(address));
+            ropewalk::sleep(limit);
+            waits.cancel();
+            assert!(waits.join().unwrap_err().is_cancelled());
+            let longest =
+                ropewalk::spawn(move || TcpStream::connect_timeout(&address, Duration::MAX).map(drop));
+            ropewalk::sleep(limit);
+            // SAFETY: takes numbers.
+            assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 64) }, 0);
+            longest.join().unwrap().unwrap();
+            // The queue of a Unix listener tells nobody when it has room.
+            let path = std::env::temp_dir().join(format!("ropewalk-net-full-{}", std::process::id()));
+            let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+            // SAFETY: takes numbers.
+            assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+            let _first = UnixStream::connect(&path).unwrap();
+            assert!(ropewalk::timeout(limit, || UnixStream::connect(&path)).is_err());
+            std::fs::remove_file(&path).unwrap();
+        });
+    });
+}
+
+#[test]
 fn a_peer_that_leaves_right_after_its_last_bytes_is_seen() {
     // The last bytes and the end come together: a short read must not wait for another event.
     on_workers(|| {

@@ -2,8 +2,9 @@
 //!
 //! A listener that this process alone has (made by a replaced function, never duplicated, closed on exec) is made
 //! non-blocking underneath when a coroutine first waits on it: `FORCED`. The user goes on seeing it as blocking: `fcntl`
-//! hides the flag, and `accept` on a plain thread waits in `poll`. Before the listener is duplicated or made to
-//! survive an exec the flag is taken off again, so that nobody else meets it.
+//! hides the flag, and `accept` on a plain thread waits in `poll`. Before the listener is duplicated, made to survive an
+//! exec, sent, or shared with a child (`fork`), the flag is taken off again and the listener is another one's as well, so
+//! that nobody else meets the flag, or takes it off while a worker relies on it.
 //!
 //! Any other listener is waited for with epoll, and then another thread accepts, since somebody else may be
 //! quicker: that costs a switch of threads for each connection, and leaves the shared description alone.
@@ -14,7 +15,7 @@ use super::errno::{self, raw};
 use super::gate;
 use super::hook::pass;
 use super::offload::offload;
-use super::slot::{self, FORCED, Known, SOLE, known};
+use super::slot::{self, FORCED, Known, LINGERS, SOLE, known};
 use super::symbols::Symbol;
 use super::wait::{Attempt, Direction, is_nonblocking, timeout};
 
@@ -124,10 +125,15 @@ fn accept_plain(fd: c_int, peer: Peer, flags: c_int) -> isize {
     }
 }
 
-/// What a listener accepts is of its own kind; 0, to be looked at, unless it is still the one that has accepted.
-fn kind_of_accepted(listener: Known) -> u64 {
-    let kind = listener.kind();
-    if kind.is_socket() && listener.is_current() { kind as u64 } else { 0 }
+/// What a listener accepts is of its own kind, and lingers as it does; to be looked at, unless it is still the one that
+/// has accepted.
+fn flags_of_accepted(listener: Option<Known>) -> u64 {
+    let known = listener.map(|listener| (listener, listener.kind(), listener.flags()));
+    match known.filter(|(listener, kind, _)| kind.is_socket() && listener.is_current()) {
+        Some((_, kind, flags)) if flags & SOLE != 0 => kind as u64 | flags & LINGERS,
+        Some((_, kind, _)) => kind as u64 | LINGERS,
+        None => LINGERS,
+    }
 }
 
 fn accept_either(symbol: Symbol, fd: c_int, peer: Peer, flags: c_int) -> c_int {
@@ -139,7 +145,7 @@ fn accept_either(symbol: Symbol, fd: c_int, peer: Peer, flags: c_int) -> c_int {
     if let Ok(new @ 0..) = c_int::try_from(answer)
         && gate::is_tracking()
     {
-        slot::adopt(new, SOLE | listener.map_or(0, kind_of_accepted));
+        slot::adopt(new, SOLE | flags_of_accepted(listener));
     }
     errno::set(before);
     errno::result(answer) as c_int

@@ -1,12 +1,15 @@
-//! Data moved between two descriptors inside the kernel: `sendfile`, `splice`, `copy_file_range`.
+//! Data moved between two descriptors inside the kernel: `sendfile`, `splice`, `tee`, `copy_file_range`; `vmsplice`, where
+//! one side is the caller's memory.
 //!
 //! No flag makes them only try on both sides, so another thread makes the call; before that, the coroutine waits
 //! until the side that sockets and pipes are written on has room, so that the thread is not kept by a slow peer alone.
 
-use libc::{c_int, c_uint, off_t, size_t, ssize_t};
+use libc::{c_int, c_uint, iovec, off_t, size_t, ssize_t};
 
 use super::errno::raw;
 use super::hook::{hook, pass};
+use super::kind::identity;
+use super::lent::Lent;
 use super::offload::offload;
 use super::slot::{Kind, known, known_any};
 use super::symbols::Symbol;
@@ -70,6 +73,30 @@ fn is_pipe(fd: c_int) -> bool {
     known_any(fd).is_some_and(|known| matches!(known.kind(), Kind::Pipe | Kind::Device))
 }
 
+/// Tells whether both are ends of one pipe, which the kernel refuses.
+fn is_same(pipes: [bool; 2], from: c_int, to: c_int) -> bool {
+    pipes == [true; 2] && identity(from) == identity(to)
+}
+
+/// Waits until both pipes are ready for a call that may wait for them, and has another thread make it.
+fn through_pipes(
+    symbol: Symbol,
+    (from, to): (c_int, c_int),
+    is_refused: bool,
+    call: impl Fn() -> isize + Sync,
+) -> isize {
+    // What does not wait is not waited for.
+    let ready = if is_refused {
+        Ok(())
+    } else {
+        wait_for(symbol, from, Direction::Read).and_then(|()| wait_for(symbol, to, Direction::Write))
+    };
+    match ready {
+        Ok(()) => offload(symbol, call),
+        Err(answer) => answer,
+    }
+}
+
 hook! {
     Splice: fn splice(
         from: c_int,
@@ -84,15 +111,34 @@ hook! {
         let offsets = Offsets(from_offset, to_offset);
         let (pipes, given) = ([is_pipe(from), is_pipe(to)], [!from_offset.is_null(), !to_offset.is_null()]);
         let is_refused = pipes == [false; 2] || (0..2).any(|side| pipes[side] && given[side]);
-        let ready = if len == 0 || is_refused || flags & libc::SPLICE_F_NONBLOCK != 0 {
-            // It does not wait, so nothing is waited for.
-            Ok(())
-        } else {
-            wait_for(Symbol::Splice, from, Direction::Read)
-                .and_then(|()| wait_for(Symbol::Splice, to, Direction::Write))
-        };
-        match ready {
-            Ok(()) => offload(Symbol::Splice, || offsets.splice(from, to, len, flags)),
+        let is_refused = is_refused || len == 0 || flags & libc::SPLICE_F_NONBLOCK != 0 || is_same(pipes, from, to);
+        through_pipes(Symbol::Splice, (from, to), is_refused, || offsets.splice(from, to, len, flags))
+    }
+}
+
+hook! {
+    Tee: fn tee(from: c_int, to: c_int, len: size_t, flags: c_uint) -> ssize_t;
+    kernel pass!(SYS_tee, from, to, len, flags);
+    parking {
+        let pipes = [is_pipe(from), is_pipe(to)];
+        let is_refused = pipes != [true; 2] || len == 0 || flags & libc::SPLICE_F_NONBLOCK != 0;
+        let is_refused = is_refused || is_same(pipes, from, to);
+        through_pipes(Symbol::Tee, (from, to), is_refused, || pass!(SYS_tee, from, to, len, flags))
+    }
+}
+
+hook! {
+    Vmsplice: fn vmsplice(fd: c_int, list: *const iovec, count: size_t, flags: c_uint) -> ssize_t;
+    kernel pass!(SYS_vmsplice, fd, list, count, flags);
+    parking {
+        let lent = Lent(list);
+        let call = || pass!(SYS_vmsplice, fd, lent.get(), count, flags);
+        // From the end that is written to, or into memory from the other.
+        let direction =
+            known(fd).filter(|known| is_open_for(*known, Direction::Write)).map_or(Direction::Read, |_| Direction::Write);
+        let waits = is_pipe(fd) && count > 0 && flags & libc::SPLICE_F_NONBLOCK == 0;
+        match if waits { wait_for(Symbol::Vmsplice, fd, direction) } else { Ok(()) } {
+            Ok(()) => offload(Symbol::Vmsplice, call),
             Err(answer) => answer,
         }
     }

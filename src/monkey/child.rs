@@ -80,6 +80,12 @@ hook! {
 }
 
 hook! {
+    Wait3: fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t;
+    kernel Place(status, usage).wait(-1, options);
+    parking wait_parking(Symbol::Wait3, -1, Place(status, usage), options)
+}
+
+hook! {
     Wait4: fn wait4(pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t;
     kernel Place(status, usage).wait(pid, options);
     parking wait_parking(Symbol::Wait4, pid, Place(status, usage), options)

@@ -8,17 +8,15 @@ use libc::{c_int, sockaddr, socklen_t};
 
 use super::errno::raw;
 use super::hook::{hook, pass};
-use super::offload::offload;
 use super::slot::{FORCED, Known, known};
 use super::symbols::Symbol;
-use super::wait::{Attempt, Direction, is_nonblocking};
+use super::time::retry_until;
+use super::wait::{Attempt, Direction, is_nonblocking, timeout};
+use crate::runtime::far;
 
-/// An address of the caller's, for a thread of the pool.
+/// An address of the caller's.
 #[derive(Clone, Copy)]
 struct Address(*const sockaddr, socklen_t);
-
-// SAFETY: the caller of the replaced function waits until the call is over, wherever it is made.
-unsafe impl Sync for Address {}
 
 impl Address {
     fn connect(&self, fd: c_int) -> isize {
@@ -33,15 +31,17 @@ fn connect_parking(known: Known, address: Address) -> isize {
         _ => return address.connect(fd),
     }
     let mut attempt = Attempt::new(Symbol::Connect, known, Direction::Write);
+    let mut waited = false;
     loop {
         match try_once(known, address) {
             error if error == raw(libc::EINPROGRESS) || error == raw(libc::EALREADY) => {}
+            // Another has been told of the connection that this one has waited for as well.
+            error if error == raw(libc::EISCONN) && waited => return 0,
             // A Unix listener whose queue is full: nothing tells when there is room.
-            error if error == raw(libc::EAGAIN) => {
-                return offload(Symbol::Connect, || address.connect(fd));
-            }
+            error if error == raw(libc::EAGAIN) => return when_there_is_room(known, address),
             answer => return answer,
         }
+        waited = true;
         match attempt.wait_ready() {
             Ok(()) => {}
             // The socket's timeout for sending: the kernel says that it still tries.
@@ -49,6 +49,15 @@ fn connect_parking(known: Known, address: Address) -> isize {
             Err(error) => return error,
         }
     }
+}
+
+/// Connects once the queue of a Unix listener has room. Who makes the room may be a coroutine of this process, so it is
+/// tried again, and takes no thread.
+fn when_there_is_room(known: Known, address: Address) -> isize {
+    let until = timeout(known, Direction::Write).map(far::after);
+    retry_until(Symbol::Connect, raw(libc::EAGAIN), until, || {
+        if known.is_current() { try_once(known, address) } else { raw(libc::EBADF) }
+    })
 }
 
 /// Begins to connect, or asks how that has ended.

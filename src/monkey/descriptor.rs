@@ -6,8 +6,9 @@ use core::ffi::c_void;
 use libc::{c_int, c_uint, socklen_t};
 
 use super::hook::pass;
-use super::patch::group::FILES;
-use super::slot::{self, FLAGS_KNOWN, FORCED, NO_TIMEOUT, NONBLOCKING, SOLE};
+use super::offload::offload;
+use super::patch::group::{FILES, SOCKETS};
+use super::slot::{self, FLAGS_KNOWN, FORCED, Known, LINGERS, NO_TIMEOUT, NONBLOCKING, SOLE};
 use super::symbols::Symbol;
 use super::{accept, errno, gate, kind, record_lock};
 
@@ -57,14 +58,29 @@ pub(super) unsafe extern "C" fn socketpair(
     unsafe { super::made::made_pair(Symbol::Socketpair, answer, pair) }
 }
 
-/// libc's `close`. Coroutines that wait on the descriptor get `EBADF`.
+/// Tells whether closing it may wait until everything has gone out.
+fn lingers(known: Known) -> bool {
+    let flags = known.flags();
+    known.is_tcp() && (flags & SOLE == 0 || flags & LINGERS != 0) && kind::lingers(known.fd())
+}
+
+/// libc's `close`. Coroutines that wait on the descriptor get `EBADF`. One that may linger is closed by another thread.
 ///
 /// # Safety
 /// * As libc's manual says.
 #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn close(fd: c_int) -> c_int {
-    if is_tracking(Symbol::Close) {
+    let mut waits = false;
+    if gate::is_tracking() {
+        let may_wait = gate::open(Symbol::Close) && gate::is_patched(SOCKETS);
+        waits = may_wait && slot::known_already(fd).is_some_and(lingers);
         slot::retire(fd);
+    }
+    if waits {
+        let before = errno::get();
+        let answer = offload(Symbol::Close, || pass!(SYS_close, fd));
+        errno::set(before);
+        return errno::result(answer) as c_int;
     }
     errno::result(pass!(SYS_close, fd)) as c_int
 }
@@ -174,8 +190,9 @@ fn control(symbol: Symbol, fd: c_int, command: c_int, argument: usize) -> c_int 
             if argument & libc::FD_CLOEXEC as usize == 0
                 && let Some(known) = slot::known_already(fd)
             {
-                accept::release(known);
+                // First: without it nobody forces the listener again.
                 known.update(SOLE, 0);
+                accept::release(known);
             }
             plain()
         }
@@ -233,6 +250,13 @@ pub(super) unsafe extern "C" fn setsockopt(
         && let Some(known) = slot::known_already(fd)
     {
         known.update(NO_TIMEOUT[0] | NO_TIMEOUT[1], 0);
+    }
+    if (level, name) == (libc::SOL_SOCKET, libc::SO_LINGER)
+        && answer == 0
+        && is_tracking(Symbol::Setsockopt)
+        && let Some(known) = slot::known_already(fd)
+    {
+        known.update(LINGERS, if kind::lingers(fd) { LINGERS } else { 0 });
     }
     errno::result(answer) as c_int
 }

@@ -9,7 +9,7 @@ use libc::{c_int, nfds_t, off_t, pollfd, sigset_t, size_t, sockaddr, socklen_t, 
 use super::files::open_either;
 use super::real::find;
 use super::symbols::Symbol;
-use super::{files, message, poll, stream};
+use super::{by_name, files, inner, message, poll, stream};
 
 /// Ends the process, as glibc does when a buffer is too small for what is asked for.
 #[cold]
@@ -55,6 +55,12 @@ checked! {
         peer: *mut sockaddr, len: *mut socklen_t
     ) -> ssize_t,
         if count <= room => message::recvfrom = (fd, buffer, count, flags, peer, len);
+    __readlink_chk(name: *const c_char, buffer: *mut c_char, count: size_t, room: size_t) -> ssize_t,
+        if count <= room => by_name::readlink = (name, buffer, count);
+    __readlinkat_chk(at: c_int, name: *const c_char, buffer: *mut c_char, count: size_t, room: size_t) -> ssize_t,
+        if count <= room => by_name::readlinkat = (at, name, buffer, count);
+    __realpath_chk(name: *const c_char, place: *mut c_char, room: size_t) -> *mut c_char,
+        if room >= libc::PATH_MAX as size_t => inner::realpath = (name, place);
     __poll_chk(list: *mut pollfd, count: nfds_t, millis: c_int, room: size_t) -> c_int,
         if count as usize <= room / size_of::<pollfd>() => poll::poll = (list, count, millis);
     __ppoll_chk(

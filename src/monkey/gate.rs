@@ -123,9 +123,16 @@ fn arm_for_fork() {
         let place = (&raw const WIPED).cast_mut().cast();
         // SAFETY: the page holds nothing but the word, and only a child loses it.
         let _ = unsafe { libc::madvise(place, PAGE, libc::MADV_WIPEONFORK) };
-        // SAFETY: the handler does one store.
-        let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        // SAFETY: the first does what any call may do, and nothing in a signal handler; the last does one store.
+        let _ = unsafe { libc::pthread_atfork(Some(before_fork), None, Some(in_child)) };
     });
+}
+
+/// A child shares what descriptors stand for, and goes by what it sees of them.
+unsafe extern "C" fn before_fork() {
+    if is_tracking() && !in_handler() {
+        super::slot::share_forced();
+    }
 }
 
 unsafe extern "C" fn in_child() {

@@ -31,8 +31,8 @@ fn look(fd: c_int) -> Option<Kind> {
     let mode = status(fd)?.st_mode & libc::S_IFMT;
     Some(match mode {
         libc::S_IFSOCK => {
-            let kind = option(fd, libc::SO_TYPE)?;
-            of_socket(option(fd, libc::SO_DOMAIN)?, kind)
+            let kind = option(fd, libc::SO_TYPE, 0)?;
+            of_socket(option(fd, libc::SO_DOMAIN, 0)?, kind)
         }
         // eventfd and its kin have no type at all.
         libc::S_IFIFO | 0 | libc::S_IFCHR => Kind::Pipe,
@@ -65,12 +65,17 @@ pub(super) fn identity(fd: c_int) -> u64 {
     status(fd).map_or(0, |status| status.st_ino ^ status.st_dev.rotate_left(40))
 }
 
-/// An integer option of a socket.
-pub(super) fn option(fd: c_int, name: c_int) -> Option<c_int> {
-    let mut value: c_int = 0;
-    let mut len = mem::size_of::<c_int>() as libc::socklen_t;
+/// An option of a socket.
+fn option<T>(fd: c_int, name: c_int, mut value: T) -> Option<T> {
+    let mut len = mem::size_of::<T>() as libc::socklen_t;
     let answer = pass!(SYS_getsockopt, fd, libc::SOL_SOCKET, name, &raw mut value, &raw mut len);
     (answer == 0).then_some(value)
+}
+
+/// Tells whether closing the socket waits until everything has gone out, if nothing else stands for it.
+pub(super) fn lingers(fd: c_int) -> bool {
+    let unset = libc::linger { l_onoff: 0, l_linger: 0 };
+    option(fd, libc::SO_LINGER, unset).is_some_and(|linger| linger.l_onoff != 0 && linger.l_linger != 0)
 }
 
 fn is_in_memory(fd: c_int) -> bool {

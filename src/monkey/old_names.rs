@@ -10,6 +10,7 @@ use core::{mem, ptr};
 
 use libc::{c_int, hostent, size_t, socklen_t};
 
+use super::inner::Answer;
 use super::lent::Lent;
 use super::offload::offload;
 use super::real::find;
@@ -26,37 +27,6 @@ fn host_error<'a>() -> Option<&'a mut c_int> {
     let place = unsafe { location() };
     // SAFETY: null, or the thread's own, which nobody else refers to.
     unsafe { place.as_mut() }
-}
-
-/// What a look-up answers, as a number.
-trait Answer: Copy {
-    fn into_word(self) -> isize;
-    fn from_word(word: isize) -> Self;
-    fn is_error(self) -> bool;
-}
-
-impl Answer for *mut hostent {
-    fn into_word(self) -> isize {
-        self.expose_provenance().cast_signed()
-    }
-    fn from_word(word: isize) -> Self {
-        ptr::with_exposed_provenance_mut(word.cast_unsigned())
-    }
-    fn is_error(self) -> bool {
-        self.is_null()
-    }
-}
-
-impl Answer for c_int {
-    fn into_word(self) -> isize {
-        self as isize
-    }
-    fn from_word(word: isize) -> Self {
-        word as Self
-    }
-    fn is_error(self) -> bool {
-        self != 0
-    }
 }
 
 /// Makes a look-up on another thread, and takes its errors over. errno is left alone by one that succeeds.

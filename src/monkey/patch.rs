@@ -36,17 +36,17 @@ impl Patch {
     pub const SOCKETS: Self = Self(group::SOCKETS);
     /// Sleeping.
     pub const TIME: Self = Self(group::TIME);
-    /// `poll`, `select`, `epoll_wait` and their kin.
+    /// `poll`, `select`, `epoll_wait`, `sigwait` and their kin.
     pub const WAITING: Self = Self(group::WAITING);
-    /// Pipes, terminals, eventfd, timerfd, signalfd, `flock`.
+    /// Pipes, terminals, eventfd, timerfd, signalfd, queues of messages, `flock`.
     pub const PIPES: Self = Self(group::PIPES);
-    /// Regular files.
+    /// Regular files, and names in file systems.
     pub const FILES: Self = Self(group::FILES);
     /// Look-ups of names.
     pub const NAMES: Self = Self(group::NAMES);
     /// Waiting for child processes.
     pub const CHILDREN: Self = Self(group::CHILDREN);
-    /// The locks of std, and joining and parking threads.
+    /// The locks of std, semaphores of C and of System V, joining and parking threads.
     pub const LOCKS: Self = Self(group::LOCKS);
     /// Everything.
     pub const ALL: Self = Self(255);

@@ -40,6 +40,8 @@ pub(super) const NONBLOCKING: u64 = 1 << 6;
 pub(super) const NO_TIMEOUT: [u64; 2] = [1 << 7, 1 << 8];
 /// O_NONBLOCK is set for `accept`'s sake, and the user does not see it.
 pub(super) const FORCED: u64 = 1 << 9;
+/// Closing may wait until everything has gone out (`SO_LINGER`): the kernel knows. So it is for all but `SOLE` ones.
+pub(super) const LINGERS: u64 = 1 << 10;
 const FLAGS: u64 = u32::MAX as u64;
 
 /// What a descriptor is, as far as waiting goes.
@@ -207,6 +209,11 @@ impl Known {
         let _ = self.slot.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 
+    /// Tells whether it is a TCP socket, as far as anybody has looked.
+    pub(super) fn is_tcp(self) -> bool {
+        Kind::of(self.flags()) == Kind::Tcp
+    }
+
     pub(super) fn set_kind(self, kind: Kind) {
         self.update(KIND, kind as u64);
     }
@@ -256,8 +263,26 @@ pub(super) fn share(fd: c_int) {
     if find(fd).is_some()
         && let Some(known) = known(fd)
     {
-        super::accept::release(known);
+        // First: without it nobody forces the listener again.
         known.update(SOLE | FLAGS_KNOWN | NO_TIMEOUT[0] | NO_TIMEOUT[1], 0);
+        super::accept::release(known);
+    }
+}
+
+/// As [`share`], for every listener that is non-blocking for the coroutines' sake: the process is about to fork.
+pub(super) fn share_forced() {
+    for page in &TABLE {
+        // Acquire pairs with the Release in `place`, here and below.
+        // SAFETY: null, or boxed and never freed.
+        let Some(page) = (unsafe { page.load(Ordering::Acquire).as_ref() }) else { continue };
+        for slot in page {
+            // SAFETY: as above.
+            let Some(slot) = (unsafe { slot.load(Ordering::Acquire).as_ref() }) else { continue };
+            // Relaxed: one that is forced from now on is the next fork's.
+            if slot.state.load(Ordering::Relaxed) & FORCED != 0 {
+                share(slot.fd);
+            }
+        }
     }
 }
 

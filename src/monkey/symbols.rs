@@ -7,8 +7,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::patch::group::{CHILDREN, FILES, LOCKS, NAMES, PIPES, SOCKETS, TIME, WAITING};
 use super::{
-    accept, between, child, connect, descriptor, epoll, files, fortified, loader, made, message, names,
-    old_names, poll, record_lock, stream, syscall, thread, time,
+    accept, between, by_name, child, connect, descriptor, devices, epoll, files, fortified, inner, loader,
+    made, message, message_queue, names, old_names, poll, record_lock, stream, syscall, thread, time,
+    tried_again,
 };
 use crate::runtime::worker_index;
 
@@ -98,10 +99,19 @@ symbols! {
     EpollWait: "epoll_wait", WAITING, epoll::epoll_wait;
     EpollPwait: "epoll_pwait", WAITING, epoll::epoll_pwait;
     EpollPwait2: "epoll_pwait2", WAITING, epoll::epoll_pwait2;
+    Sigwait: "sigwait", WAITING, tried_again::sigwait;
+    Sigwaitinfo: "sigwaitinfo", WAITING, tried_again::sigwaitinfo;
+    Sigtimedwait: "sigtimedwait", WAITING, tried_again::sigtimedwait;
     Syscall: "syscall", LOCKS, syscall::syscall;
     PthreadJoin: "pthread_join", LOCKS, thread::pthread_join;
+    SemWait: "sem_wait", LOCKS, tried_again::sem_wait;
+    SemTimedwait: "sem_timedwait", LOCKS, tried_again::sem_timedwait;
+    SemClockwait: "sem_clockwait", LOCKS, tried_again::sem_clockwait;
+    Semop: "semop", LOCKS, tried_again::semop;
+    Semtimedop: "semtimedop", LOCKS, tried_again::semtimedop;
     Waitpid: "waitpid", CHILDREN, child::waitpid;
     Wait: "wait", CHILDREN, child::wait;
+    Wait3: "wait3", CHILDREN, child::wait3;
     Wait4: "wait4", CHILDREN, child::wait4;
     Waitid: "waitid", CHILDREN, child::waitid;
     Getaddrinfo: "getaddrinfo", NAMES, names::getaddrinfo;
@@ -133,9 +143,53 @@ symbols! {
     Fstatat: "fstatat", FILES, files::fstatat;
     Fstatat64: "fstatat64", FILES, files::fstatat64;
     Statx: "statx", FILES, files::statx;
+    Mkdir: "mkdir", FILES, by_name::mkdir;
+    Mkdirat: "mkdirat", FILES, by_name::mkdirat;
+    Rmdir: "rmdir", FILES, by_name::rmdir;
+    Unlink: "unlink", FILES, by_name::unlink;
+    Unlinkat: "unlinkat", FILES, by_name::unlinkat;
+    Rename: "rename", FILES, by_name::rename;
+    Renameat: "renameat", FILES, by_name::renameat;
+    Renameat2: "renameat2", FILES, by_name::renameat2;
+    Link: "link", FILES, by_name::link;
+    Linkat: "linkat", FILES, by_name::linkat;
+    Symlink: "symlink", FILES, by_name::symlink;
+    Symlinkat: "symlinkat", FILES, by_name::symlinkat;
+    Readlink: "readlink", FILES, by_name::readlink;
+    Readlinkat: "readlinkat", FILES, by_name::readlinkat;
+    Access: "access", FILES, by_name::access;
+    Chmod: "chmod", FILES, by_name::chmod;
+    Chown: "chown", FILES, by_name::chown;
+    Lchown: "lchown", FILES, by_name::lchown;
+    Fchownat: "fchownat", FILES, by_name::fchownat;
+    Utimensat: "utimensat", FILES, by_name::utimensat;
+    Statfs: "statfs", FILES, by_name::statfs;
+    Statfs64: "statfs64", FILES, by_name::statfs64;
+    Getdents64: "getdents64", FILES, by_name::getdents64;
+    Truncate: "truncate", FILES, by_name::truncate;
+    Truncate64: "truncate64", FILES, by_name::truncate64;
+    Ftruncate: "ftruncate", FILES, by_name::ftruncate;
+    Ftruncate64: "ftruncate64", FILES, by_name::ftruncate64;
+    Fallocate: "fallocate", FILES, by_name::fallocate;
+    Fallocate64: "fallocate64", FILES, by_name::fallocate64;
+    Sync: "sync", FILES, by_name::sync;
+    Syncfs: "syncfs", FILES, by_name::syncfs;
+    SyncFileRange: "sync_file_range", FILES, by_name::sync_file_range;
+    Msync: "msync", FILES, by_name::msync;
+    Opendir: "opendir", FILES, inner::opendir;
+    Realpath: "realpath", FILES, inner::realpath;
+    Remove: "remove", FILES, inner::remove;
+    Faccessat: "faccessat", FILES, inner::faccessat;
+    Fchmodat: "fchmodat", FILES, inner::fchmodat;
+    Statvfs: "statvfs", FILES, inner::statvfs;
+    Statvfs64: "statvfs64", FILES, inner::statvfs64;
+    PosixFallocate: "posix_fallocate", FILES, inner::posix_fallocate;
+    PosixFallocate64: "posix_fallocate64", FILES, inner::posix_fallocate64;
     Sendfile: "sendfile", SOCKETS | FILES, between::sendfile;
     Sendfile64: "sendfile64", SOCKETS | FILES, between::sendfile64;
     Splice: "splice", SOCKETS | PIPES, between::splice;
+    Tee: "tee", PIPES, between::tee;
+    Vmsplice: "vmsplice", PIPES, between::vmsplice;
     CopyFileRange: "copy_file_range", FILES, between::copy_file_range;
     Preadv2: "preadv2", SOCKETS | PIPES | FILES, files::preadv2;
     Preadv64v2: "preadv64v2", SOCKETS | PIPES | FILES, files::preadv64v2;
@@ -150,10 +204,22 @@ symbols! {
     RecvfromChk: "__recvfrom_chk", SOCKETS, fortified::__recvfrom_chk;
     PollChk: "__poll_chk", WAITING, fortified::__poll_chk;
     PpollChk: "__ppoll_chk", WAITING, fortified::__ppoll_chk;
+    ReadlinkChk: "__readlink_chk", FILES, fortified::__readlink_chk;
+    ReadlinkatChk: "__readlinkat_chk", FILES, fortified::__readlinkat_chk;
+    RealpathChk: "__realpath_chk", FILES, fortified::__realpath_chk;
     OpenChk: "__open_2", FILES, fortified::__open_2;
     Open64Chk: "__open64_2", FILES, fortified::__open64_2;
     OpenatChk: "__openat_2", FILES, fortified::__openat_2;
     Openat64Chk: "__openat64_2", FILES, fortified::__openat64_2;
+    EventfdRead: "eventfd_read", PIPES, devices::eventfd_read;
+    EventfdWrite: "eventfd_write", PIPES, devices::eventfd_write;
+    Tcdrain: "tcdrain", PIPES, devices::tcdrain;
+    MqReceive: "mq_receive", PIPES, message_queue::mq_receive;
+    MqTimedreceive: "mq_timedreceive", PIPES, message_queue::mq_timedreceive;
+    MqSend: "mq_send", PIPES, message_queue::mq_send;
+    MqTimedsend: "mq_timedsend", PIPES, message_queue::mq_timedsend;
+    Msgrcv: "msgrcv", PIPES, tried_again::msgrcv;
+    Msgsnd: "msgsnd", PIPES, tried_again::msgsnd;
     Flock: "flock", PIPES | FILES, record_lock::flock;
     Lockf: "lockf", FILES, record_lock::lockf;
     Lockf64: "lockf64", FILES, record_lock::lockf64;

@@ -41,14 +41,27 @@ fn wait(symbol: Symbol, limit: Duration) -> Result<(), Duration> {
 }
 
 /// Repeats `call` while it answers `busy`, after pauses that grow from a quarter of a millisecond to ten.
-pub(super) fn retry(symbol: Symbol, busy: isize, mut call: impl FnMut() -> isize) -> isize {
+pub(super) fn retry(symbol: Symbol, busy: isize, call: impl FnMut() -> isize) -> isize {
+    retry_until(symbol, busy, None, call)
+}
+
+/// As [`retry`]; `busy` once the deadline has passed.
+pub(super) fn retry_until(
+    symbol: Symbol,
+    busy: isize,
+    until: Option<Instant>,
+    mut call: impl FnMut() -> isize,
+) -> isize {
     let mut pause = Duration::from_micros(250);
     loop {
+        // The clock first: a call after the deadline is the last one.
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         match call() {
             answer if answer != busy => return answer,
+            _ if left.is_some_and(|left| left.is_zero()) => return busy,
             _ => {}
         }
-        if wait(symbol, pause).is_err() {
+        if wait(symbol, left.map_or(pause, |left| left.min(pause))).is_err() {
             return raw(libc::ECANCELED);
         }
         pause = (pause * 2).min(Duration::from_millis(10));
@@ -68,7 +81,7 @@ pub(super) fn instant_after(limit: timespec) -> Option<Instant> {
 
 pub(super) fn timespec_of(time: Duration) -> timespec {
     timespec {
-        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: libc::c_long::from(time.subsec_nanos().cast_signed()),
     }
 }
@@ -102,6 +115,14 @@ fn sleep_until(clock: clockid_t, until: timespec) -> Result<(), i32> {
             return Ok(());
         }
     }
+}
+
+/// The instant that a point of a clock is, as the clock goes now; `None` if it is not a valid one.
+pub(super) fn instant_at(clock: clockid_t, until: timespec) -> Option<Instant> {
+    let until = duration(until)?;
+    let mut now = timespec_of(Duration::ZERO);
+    let answer = pass!(SYS_clock_gettime, clock, &raw mut now);
+    (answer == 0).then(|| far::after(until.saturating_sub(duration(now).unwrap_or_default())))
 }
 
 /// libc's `clock_nanosleep`: the error is what it returns.

@@ -81,6 +81,16 @@ impl Attempt {
         Self { symbol, known, direction, deadline: None }
     }
 
+    /// One with a deadline of the call's own.
+    pub(super) fn until(
+        symbol: Symbol,
+        known: Known,
+        direction: Direction,
+        deadline: Option<Instant>,
+    ) -> Self {
+        Self { symbol, known, direction, deadline: Some(deadline) }
+    }
+
     /// Repeats `call`, which never waits, until it says something other than that it would block.
     ///
     /// `room` is how much a stream could move at most; a call that moves less has emptied (or filled) the kernel's

@@ -129,7 +129,10 @@ fn finish_connect(stream: &TcpStream, deadline: Option<Instant>) -> io::Result<(
         match failed? {
             Some(error) => return Err(error),
             None if done => return Ok(()),
-            None => stream.io.wait(Direction::Write, deadline)?,
+            None => stream.io.wait(Direction::Write, deadline).map_err(|error| match error.kind() {
+                io::ErrorKind::TimedOut => io::Error::new(error.kind(), "no answer before the timeout"),
+                _ => error,
+            })?,
         }
     }
 }

@@ -14,6 +14,7 @@
 mod common;
 
 mod basics;
+mod checked;
 mod children;
 mod datagrams;
 mod departures;
@@ -24,9 +25,12 @@ mod files;
 mod huge;
 mod locks;
 mod moving;
+mod names;
+mod queues;
 mod sockets;
 mod streams;
 mod waiting;
+mod wide;
 
 use std::mem::zeroed;
 use std::ptr::null_mut;

@@ -1,6 +1,8 @@
-//! `sendfile`, `splice`, `copy_file_range`.
+//! `sendfile`, `splice`, `tee`, `vmsplice`, `copy_file_range`.
 
 use std::ptr::null_mut;
+
+use libc::iovec;
 
 use super::*;
 
@@ -84,6 +86,7 @@ const CASES: &[Case] = &[
         seen.call("now", splice(reading, a, 100, libc::SPLICE_F_NONBLOCK));
         seen.call("no pipe", splice(a, b, 100, 0));
         seen.call("nothing", splice(reading, a, 0, 0));
+        seen.call("the same pipe", splice(reading, writing, 3, 0));
         seen.call("closed", splice(99_999, a, 3, 0));
         let mut offset = 2;
         seen.call("no offset in a pipe", libc::splice(reading, &mut offset, a, null_mut(), 3, 0));
@@ -94,6 +97,59 @@ const CASES: &[Case] = &[
         close(&[writing]);
         seen.call("the end", splice(reading, a, 3, 0));
         close(&[a, b, reading, file]);
+    }),
+    ("tee", |seen| unsafe {
+        let ([reading, writing], [out, into]) = (pipe(), pipe());
+        let mut buffer = [0; 32];
+        write(writing, b"hello");
+        seen.call("tee", libc::tee(reading, into, 100, 0));
+        seen.call("not taken", read(reading, &mut buffer));
+        seen.call("a copy", read(out, &mut buffer));
+        seen.bytes(&buffer[..5]);
+        let late = later(move || assert_eq!(write(writing, b"late"), 4));
+        seen.call("waits", libc::tee(reading, into, 100, 0));
+        late.join().unwrap();
+        seen.call("a part", libc::tee(reading, into, 2, 0));
+        seen.call("nothing", libc::tee(reading, into, 0, 0));
+        read(reading, &mut buffer);
+        seen.call("now", libc::tee(reading, into, 100, libc::SPLICE_F_NONBLOCK));
+        seen.call("the same", libc::tee(reading, writing, 100, 0));
+        seen.call("the wrong ends", libc::tee(writing, out, 100, 0));
+        let [a, b] = pair(libc::SOCK_STREAM);
+        seen.call("no pipe", libc::tee(reading, a, 100, 0));
+        seen.call("closed", libc::tee(99_999, into, 100, 0));
+        close(&[writing]);
+        seen.call("the end", libc::tee(reading, into, 100, 0));
+        close(&[a, b, reading, out, into]);
+    }),
+    ("vmsplice", |seen| unsafe {
+        let [reading, writing] = pipe();
+        let mut parts = [*b"ab", *b"cd"];
+        let mut list = parts.each_mut().map(|part| iovec { iov_base: part.as_mut_ptr().cast(), iov_len: 2 });
+        seen.call("in", libc::vmsplice(writing, list.as_ptr(), 2, 0));
+        let mut buffer = [0; 4];
+        seen.call("read", read(reading, &mut buffer));
+        seen.bytes(&buffer);
+        seen.call("nothing", libc::vmsplice(writing, list.as_ptr(), 0, 0));
+        // To the reading end: out of the pipe, into memory.
+        let late = later(move || assert_eq!(write(writing, b"wxyz"), 4));
+        seen.call("out", libc::vmsplice(reading, list.as_ptr(), 2, 0));
+        late.join().unwrap();
+        seen.bytes(parts.as_flattened());
+        seen.call("now", libc::vmsplice(reading, list.as_ptr(), 2, libc::SPLICE_F_NONBLOCK));
+        libc::fcntl(writing, libc::F_SETPIPE_SZ, 4096);
+        while libc::vmsplice(writing, list.as_ptr(), 2, libc::SPLICE_F_NONBLOCK) > 0 {}
+        seen.call("full", libc::vmsplice(writing, list.as_ptr(), 2, libc::SPLICE_F_NONBLOCK));
+        let late = later(move || assert!(read(reading, &mut [0; 8192]) > 0));
+        list[0].iov_len = 1;
+        seen.call("waits for room", libc::vmsplice(writing, list.as_ptr(), 1, 0));
+        late.join().unwrap();
+        let [a, b] = pair(libc::SOCK_STREAM);
+        seen.call("no pipe", libc::vmsplice(a, list.as_ptr(), 2, 0));
+        seen.call("closed", libc::vmsplice(99_999, list.as_ptr(), 2, 0));
+        close(&[reading]);
+        seen.call("broken", libc::vmsplice(writing, list.as_ptr(), 2, 0));
+        close(&[a, b, writing]);
     }),
     ("copy_file_range", |seen| unsafe {
         let (from, to) = (filled(b"0123456789"), file());
