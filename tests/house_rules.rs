@@ -54,6 +54,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "process/serve.rs",
     "monkey/between.rs",
     "monkey/by_name.rs",
+    "monkey/c_lock.rs",
     "monkey/devices.rs",
     "monkey/inner.rs",
     "monkey/message_queue.rs",

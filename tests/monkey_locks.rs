@@ -14,6 +14,94 @@ use ropewalk::spawn;
 
 const MS: Duration = Duration::from_millis(1);
 
+/// A mutex of C's, which stays.
+struct OfC(std::cell::UnsafeCell<libc::pthread_mutex_t>);
+
+// SAFETY: a mutex is there to be used by several threads.
+unsafe impl Sync for OfC {}
+
+impl OfC {
+    fn new() -> &'static Self {
+        Box::leak(Box::new(Self(libc::PTHREAD_MUTEX_INITIALIZER.into())))
+    }
+
+    fn with(&self, f: impl FnOnce()) {
+        // SAFETY: a mutex that stays.
+        assert_eq!(unsafe { libc::pthread_mutex_lock(self.0.get()) }, 0);
+        f();
+        // SAFETY: locked above, by this thread.
+        assert_eq!(unsafe { libc::pthread_mutex_unlock(self.0.get()) }, 0);
+    }
+}
+
+#[test]
+fn a_mutex_of_c_is_held_across_a_wait() {
+    on_one_worker(|| {
+        let mutex = OfC::new();
+        let inside: &'static AtomicU32 = Box::leak(Box::default());
+        let all: Vec<_> = (0..5)
+            .map(|_| {
+                spawn(move || {
+                    for _ in 0..4 {
+                        mutex.with(|| {
+                            assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0, "one at a time");
+                            thread::sleep(Duration::from_millis(1));
+                            inside.fetch_sub(1, Ordering::Relaxed);
+                        });
+                    }
+                })
+            })
+            .collect();
+        all.into_iter().for_each(|one| one.join().unwrap());
+    });
+}
+
+#[test]
+fn a_mutex_of_c_goes_from_threads_to_coroutines_and_back() {
+    on_one_worker(|| {
+        let mutex = OfC::new();
+        let count: &'static AtomicU32 = Box::leak(Box::default());
+        let body = move || {
+            for n in 0..100 {
+                mutex.with(|| {
+                    // Two steps, so that two at a time are seen.
+                    let seen = count.load(Ordering::Relaxed);
+                    if n % 25 == 0 {
+                        thread::sleep(Duration::from_micros(100));
+                    }
+                    count.store(seen + 1, Ordering::Relaxed);
+                });
+            }
+        };
+        let threads: Vec<_> = (0..2).map(|_| thread::spawn(body)).collect();
+        let coroutines: Vec<_> = (0..3).map(|_| spawn(body)).collect();
+        coroutines.into_iter().for_each(|one| one.join().unwrap());
+        threads.into_iter().for_each(|one| one.join().unwrap());
+        assert_eq!(count.load(Ordering::Relaxed), 500);
+    });
+}
+
+#[test]
+fn a_coroutine_that_is_cancelled_while_it_waits_for_a_mutex_of_c_gets_it_first() {
+    on_one_worker(|| {
+        let mutex = OfC::new();
+        let got: &'static AtomicU32 = Box::leak(Box::default());
+        let holder = spawn(move || mutex.with(|| thread::sleep(Duration::from_millis(20))));
+        ropewalk::yield_now();
+        let waiter = spawn(move || {
+            mutex.with(|| {
+                got.fetch_add(1, Ordering::Relaxed);
+            });
+            ropewalk::sleep(Duration::from_secs(60));
+        });
+        ropewalk::sleep(Duration::from_millis(2));
+        waiter.cancel();
+        holder.join().unwrap();
+        assert!(waiter.join().unwrap_err().is_cancelled());
+        assert_eq!(got.load(Ordering::Relaxed), 1);
+    });
+}
+
 #[test]
 fn a_mutex_is_held_across_a_sleep() {
     on_one_worker(|| {

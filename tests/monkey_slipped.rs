@@ -234,6 +234,67 @@ fn a_wait_while_unwinding_is_the_worker_s_own() {
     });
 }
 
+/// libc waits for its locks inside of itself, but for `pthread_mutex_lock` alone. So a coroutine that holds one and waits
+/// keeps it from all others of its worker, itself included once one of them has asked for it: that is reported.
+#[test]
+fn a_lock_of_libc_s_that_a_waiting_coroutine_holds_is_reported() {
+    watched(|| {
+        monkey::report_blocking(true).unwrap();
+        let runtime = runtime("holds");
+        let mutex: &'static Mutexes = Box::leak(Box::new(Mutexes(libc::PTHREAD_MUTEX_INITIALIZER.into())));
+        let (mut reading, mut writing) = std::io::pipe().unwrap();
+        let [held, asked, stop]: &'static [AtomicBool; 3] = Box::leak(Box::default());
+        let holder = runtime.spawn(move || {
+            // SAFETY: a mutex that stays; it is unlocked by the thread that has locked it.
+            assert_eq!(unsafe { libc::pthread_mutex_lock(mutex.0.get()) }, 0);
+            held.store(true, Ordering::Release);
+            reading.read_exact(&mut [0]).unwrap();
+            // SAFETY: as above.
+            assert_eq!(unsafe { libc::pthread_mutex_unlock(mutex.0.get()) }, 0);
+        });
+        let until = |flag: &AtomicBool| {
+            while !flag.load(Ordering::Acquire) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        until(held);
+        let body = move || {
+            asked.store(true, Ordering::Release);
+            while !stop.load(Ordering::Relaxed) {
+                waits_for_the_lock(mutex);
+            }
+        };
+        let culprit = ropewalk::coroutine::Builder::new().name("culprit").spawn_in(&runtime, body).unwrap();
+        // What the holder waits for comes now; but it has no worker to go on with.
+        until(asked);
+        writing.write_all(b"x").unwrap();
+        let text = report("holds", "past the hooks");
+        assert!(text.contains("coroutine 'culprit'") && text.contains("(futex)"), "{text}");
+        assert!(cfg!(not(target_arch = "x86_64")) || text.contains("waits_for_the_lock"), "{text}");
+        assert!(!holder.is_finished());
+        stop.store(true, Ordering::Relaxed);
+        culprit.join().unwrap();
+        holder.join().unwrap();
+    });
+}
+
+struct Mutexes(std::cell::UnsafeCell<libc::pthread_mutex_t>);
+
+// SAFETY: a mutex is there to be used by several threads.
+unsafe impl Sync for Mutexes {}
+
+/// With a limit, or else it would never end.
+#[inline(never)]
+fn waits_for_the_lock(mutex: &Mutexes) {
+    let mut until = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: this frame's own.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut until) };
+    until.tv_sec += 1;
+    // SAFETY: a mutex that stays.
+    let answer = unsafe { libc::pthread_mutex_timedlock(mutex.0.get(), &raw const until) };
+    assert_eq!(answer, libc::ETIMEDOUT, "the holder cannot have gone on");
+}
+
 #[test]
 fn it_is_off_until_asked_for_and_can_be_turned_off() {
     // The switch is for the whole process.

@@ -14,6 +14,10 @@
 //! runs on the worker does not end a parked call with `EINTR`, because there is no telling which of the worker's
 //! calls it was sent to; closing a descriptor ends the calls that wait on it with `EBADF`; `vfork` is `fork`.
 //!
+//! A lock of C's is waited for inside of libc, and keeps the worker; only a normal mutex that another coroutine of the
+//! worker holds is not (`c_lock`). [`report_blocking`] tells of the others. What else is not replaced, and why, is in the
+//! README.
+//!
 //! Reading order: `gate` (when a call waits like a coroutine), `hook` (what a replaced function looks like),
 //! `symbols` (all of them, and what they counted), `patch`, `self_test`; then `slot` (what is known of a
 //! descriptor), `wait`, and a file for each family of calls. `slipped` is how to find what comes by none of them.
@@ -34,6 +38,7 @@ mod accept;
 mod ask;
 mod between;
 mod by_name;
+mod c_lock;
 mod child;
 mod connect;
 mod descriptor;

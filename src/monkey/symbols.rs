@@ -7,8 +7,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::patch::group::{CHILDREN, FILES, LOCKS, NAMES, PIPES, SOCKETS, TIME, WAITING};
 use super::{
-    accept, between, by_name, child, connect, descriptor, devices, epoll, files, fortified, inner, loader,
-    made, message, message_queue, names, old_names, poll, record_lock, stream, syscall, thread, time,
+    accept, between, by_name, c_lock, child, connect, descriptor, devices, epoll, files, fortified, inner,
+    loader, made, message, message_queue, names, old_names, poll, record_lock, stream, syscall, thread, time,
     tried_again,
 };
 use crate::runtime::worker_index;
@@ -103,6 +103,7 @@ symbols! {
     Sigwaitinfo: "sigwaitinfo", WAITING, tried_again::sigwaitinfo;
     Sigtimedwait: "sigtimedwait", WAITING, tried_again::sigtimedwait;
     Syscall: "syscall", LOCKS, syscall::syscall;
+    PthreadMutexLock: "pthread_mutex_lock", LOCKS, c_lock::pthread_mutex_lock;
     PthreadJoin: "pthread_join", LOCKS, thread::pthread_join;
     SemWait: "sem_wait", LOCKS, tried_again::sem_wait;
     SemTimedwait: "sem_timedwait", LOCKS, tried_again::sem_timedwait;
