@@ -47,6 +47,20 @@ impl<S: Switch> Strand<S> {
         word.is_none()
     }
 
+    /// Asks the processor to bring near what the next resume needs.
+    ///
+    /// # Safety
+    /// * It is suspended or new.
+    #[inline(always)]
+    pub(crate) unsafe fn fetch(this: *const Self) {
+        // SAFETY: the strand lives.
+        let place = unsafe { &raw const (*this).context };
+        // SAFETY: as above; it does not run.
+        let context = unsafe { place.read() };
+        // SAFETY: the caller's duty.
+        unsafe { S::fetch(context) };
+    }
+
     /// Goes back to the resumer; returns at the next resume.
     ///
     /// # Safety

@@ -130,6 +130,14 @@ mod sealed {
         /// * The coroutine was suspended there, and has finished since; its stack and its link are still its own.
         unsafe fn bury(link: *mut Self::Context, coroutine: Self::Context);
 
+        /// Asks the processor to bring a suspended side's registers, and the frames above them, near: to be
+        /// resumed soon, it has long not run. Nothing else happens, and nothing at all where there is no such request.
+        ///
+        /// # Safety
+        /// * It is suspended or new.
+        #[inline(always)]
+        unsafe fn fetch(_context: Self::Context) {}
+
         /// What is saved of a suspended coroutine, or of a resumer that waits.
         ///
         /// # Safety
