@@ -1,8 +1,9 @@
 //! `connect`, which takes time and has no flag to only begin.
 //!
-//! So O_NONBLOCK is set for the length of the system call that begins it, and taken off again before anything waits.
+//! So O_NONBLOCK is set while the system call begins it, and taken off again before anything waits.
 //! The same call, made again, tells how it has ended, and only it: the kernel takes a socket for connected, or for
-//! free to be connected anew, once `connect` has said so.
+//! free to be connected anew, once `connect` has said so. It is first made again at once, before O_NONBLOCK goes: a
+//! peer on the same machine has answered by then.
 
 use libc::{c_int, sockaddr, socklen_t};
 
@@ -75,7 +76,10 @@ fn try_once(known: Known, address: Address) -> isize {
     if set_up < 0 {
         return set_up;
     }
-    let answer = address.connect(fd);
+    let answer = match address.connect(fd) {
+        begun if begun == raw(libc::EINPROGRESS) => address.connect(fd),
+        answer => answer,
+    };
     set(0);
     answer
 }
