@@ -45,7 +45,7 @@ impl Unit {
     }
 }
 
-/// A condition for ropewalk's median; a row may have several.
+/// A condition for ropewalk's figure; a row may have several. What is compared with a peer is compared round by round.
 pub enum Target {
     AtMost(f64),
     /// At most this many times the figure of a peer.

@@ -1,26 +1,46 @@
-//! The one table: judged by medians, the best round in brackets.
+//! The one table: medians, the best round in brackets.
+//!
+//! Two contenders are compared round by round: the quotient is the median of the rounds' quotients. What the machine
+//! does for some seconds changes both figures of a round, and their quotient little.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 
 use super::{Group, Results, Row, Target, Unit};
 
-/// Median and best of some rounds.
+/// The figures of some rounds, their median and the best of them.
 #[derive(Clone, Copy)]
-struct Summary {
+struct Summary<'a> {
+    rounds: &'a [f64],
     median: f64,
     best: f64,
 }
 
-impl Summary {
-    fn of(rounds: &[f64], unit: Unit) -> Self {
-        let mut sorted = rounds.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let half = sorted.len() / 2;
-        let median =
-            if sorted.len() % 2 == 1 { sorted[half] } else { f64::midpoint(sorted[half - 1], sorted[half]) };
-        let best = if unit.more_is_better() { sorted[sorted.len() - 1] } else { sorted[0] };
-        Self { median, best }
+/// The one in the middle, and the best.
+fn middle_and_best(rounds: &[f64], unit: Unit) -> (f64, f64) {
+    let mut sorted = rounds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len() / 2;
+    let median =
+        if sorted.len() % 2 == 1 { sorted[half] } else { f64::midpoint(sorted[half - 1], sorted[half]) };
+    (median, if unit.more_is_better() { sorted[sorted.len() - 1] } else { sorted[0] })
+}
+
+impl<'a> Summary<'a> {
+    fn of(rounds: &'a [f64], unit: Unit) -> Self {
+        let (median, best) = middle_and_best(rounds, unit);
+        Self { rounds, median, best }
+    }
+
+    /// The figure of `other` in this one's terms: the median, as far as the quotient of the two says what it is.
+    fn beside(&self, other: &Summary<'_>) -> f64 {
+        // A zero has no quotient; the medians speak for themselves.
+        if self.rounds.iter().chain(other.rounds).any(|figure| *figure == 0.0) {
+            return other.median;
+        }
+        let quotients: Vec<f64> =
+            self.rounds.iter().zip(other.rounds).map(|(own, other)| other / own).collect();
+        self.median * middle_and_best(&quotients, Unit::Count).0
     }
 }
 
@@ -74,7 +94,7 @@ impl Table {
     }
 
     fn print_row(&mut self, group: &'static Group, index: usize, row: &'static Row, results: &Results) {
-        let summaries: Vec<(&str, Result<Summary, &str>)> = group
+        let summaries: Vec<(&str, Result<Summary<'_>, &str>)> = group
             .contenders
             .iter()
             .zip(&results.0)
@@ -84,18 +104,18 @@ impl Table {
             })
             .collect();
         let (own_text, own) = match summaries[0].1 {
-            Ok(own) => (format!("{} ({})", figure(own.median), figure(own.best)), Some(own.median)),
+            Ok(own) => (format!("{} ({})", figure(own.median), figure(own.best)), Some(own)),
             Err(reason) => (reason.to_owned(), None),
         };
         if let Some(own) = own {
-            self.own.insert((group.name, index), own);
+            self.own.insert((group.name, index), own.median);
         }
         let goals = self.judge(index, row, &summaries);
         let peers: Vec<String> = summaries[1..]
             .iter()
             .map(|(name, summary)| match (summary, own) {
-                (Ok(peer), Some(own)) if own > 0.0 => {
-                    format!("{name} {} ({:.2}×)", figure(peer.median), peer.median / own)
+                (Ok(peer), Some(own)) if own.median > 0.0 => {
+                    format!("{name} {} ({:.2}×)", figure(peer.median), own.beside(peer) / own.median)
                 }
                 (Ok(peer), _) => format!("{name} {}", figure(peer.median)),
                 (Err(reason), _) => format!("{name} {reason}"),
@@ -111,11 +131,12 @@ impl Table {
         &mut self,
         index: usize,
         row: &'static Row,
-        summaries: &[(&str, Result<Summary, &str>)],
+        summaries: &[(&str, Result<Summary<'_>, &str>)],
     ) -> String {
         let median = |name: &str| {
             let (_, summary) = summaries.iter().find(|(peer, _)| *peer == name)?;
-            summary.ok().map(|summary| summary.median)
+            let (own, peer) = (summaries[0].1.ok(), summary.ok()?);
+            Some(own.map_or(peer.median, |own| own.beside(&peer)))
         };
         let own = summaries[0].1.ok().map(|summary| summary.median);
         let mut words = Vec::new();

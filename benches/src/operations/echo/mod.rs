@@ -17,13 +17,26 @@ pub use servers::serve;
 
 const SIZE: usize = 64;
 
-/// Servers in plain blocking code, on coroutines with hooks ("hooked" is ropewalk's figure) and on threads, beside others.
+/// One contender for each server; servers in plain blocking code, on coroutines with hooks ("hooked" is ropewalk's
+/// figure) and on threads, beside others.
+macro_rules! each_server {
+    ($measure:ident, $connections:literal: $($name:literal)*) => {
+        &[$(Contender { name: $name, run: |scale| $measure(scale, $name, $connections).to_vec() }),*]
+    };
+    ($measure:ident, $connections:literal) => {
+        each_server!(
+            $measure, $connections: "hooked" "native" "threads" "may" "tokio" "epoll" "gevent" "go"
+        )
+    };
+}
+
+/// Many rounds: how fast the same code is differs by more from minute to minute than the contenders do.
 macro_rules! hooked {
     ($name:literal, $connections:literal, $text:literal) => {
         Group {
             name: $name,
             cpus: 2,
-            rounds: 5,
+            rounds: 15,
             rows: &[
                 Row {
                     title: concat!("std::net echo × ", $text, ": requests per CPU second"),
@@ -40,22 +53,25 @@ macro_rules! hooked {
                     unit: Unit::Rate,
                     targets: &[],
                 },
-                Row {
-                    title: concat!("std::net echo × ", $text, ": kernel calls per request"),
-                    unit: Unit::Count,
-                    targets: &[Target::Times(1.1, "epoll")],
-                },
             ],
-            contenders: &[
-                Contender { name: "hooked", run: |scale| measure(scale, "hooked", $connections) },
-                Contender { name: "native", run: |scale| measure(scale, "native", $connections) },
-                Contender { name: "threads", run: |scale| measure(scale, "threads", $connections) },
-                Contender { name: "may", run: |scale| measure(scale, "may", $connections) },
-                Contender { name: "tokio", run: |scale| measure(scale, "tokio", $connections) },
-                Contender { name: "epoll", run: |scale| measure(scale, "epoll", $connections) },
-                Contender { name: "gevent", run: |scale| measure(scale, "gevent", $connections) },
-                Contender { name: "go", run: |scale| measure(scale, "go", $connections) },
-            ],
+            contenders: each_server!(rates, $connections),
+        }
+    };
+}
+
+/// What the servers of `hooked` call the kernel for: counted apart, because counting takes its time.
+macro_rules! hooked_calls {
+    ($name:literal, $connections:literal, $text:literal) => {
+        Group {
+            name: $name,
+            cpus: 2,
+            rounds: 3,
+            rows: &[Row {
+                title: concat!("std::net echo × ", $text, ": kernel calls per request"),
+                unit: Unit::Count,
+                targets: &[Target::Times(1.1, "epoll")],
+            }],
+            contenders: each_server!(calls, $connections),
         }
     };
 }
@@ -64,7 +80,7 @@ pub static GROUPS: &[Group] = &[
     Group {
         name: "echo",
         cpus: 2,
-        rounds: 5,
+        rounds: 15,
         rows: &[
             Row {
                 title: "TCP echo 64 B × 50: requests per CPU second",
@@ -88,6 +104,9 @@ pub static GROUPS: &[Group] = &[
     hooked!("echo-hooked-1", 1, "1"),
     hooked!("echo-hooked-50", 50, "50"),
     hooked!("echo-hooked-1000", 1000, "1,000"),
+    hooked_calls!("echo-hooked-calls-1", 1, "1"),
+    hooked_calls!("echo-hooked-calls-50", 50, "50"),
+    hooked_calls!("echo-hooked-calls-1000", 1000, "1,000"),
 ];
 
 /// Starts a server on the first processor, and moves this process to the last; the server's port.
@@ -114,9 +133,9 @@ fn start(name: &str) -> (Child, u16) {
 fn rates(scale: Scale, name: &str, connections: usize) -> [f64; 2] {
     let (mut server, port) = start(name);
     let mut client = Client::connect(port, connections);
-    client.run(scale.pick(Duration::from_millis(300), Duration::from_millis(50)));
+    client.run(scale.pick(Duration::from_millis(100), Duration::from_millis(50)));
     let (before, begin) = (kernel::processor_time(server.id()), Instant::now());
-    let requests = client.run(scale.pick(Duration::from_secs(1), Duration::from_millis(200)));
+    let requests = client.run(scale.pick(Duration::from_millis(300), Duration::from_millis(150)));
     let (took, used) = (begin.elapsed(), kernel::processor_time(server.id()) - before);
     server.kill().expect("it runs");
     server.wait().expect("it was this process's child");
@@ -124,7 +143,7 @@ fn rates(scale: Scale, name: &str, connections: usize) -> [f64; 2] {
 }
 
 /// Kernel calls that the server makes for each request, of all its threads.
-fn calls(scale: Scale, name: &str, connections: usize) -> f64 {
+fn calls(scale: Scale, name: &str, connections: usize) -> [f64; 1] {
     let (server, port) = start(name);
     let calls = count_calls_of(server.id(), |counter| {
         let mut client = Client::connect(port, connections);
@@ -135,10 +154,5 @@ fn calls(scale: Scale, name: &str, connections: usize) -> f64 {
         });
         calls / requests as f64
     });
-    calls.unwrap_or(f64::NAN)
-}
-
-fn measure(scale: Scale, name: &str, connections: usize) -> Vec<f64> {
-    let [per_time_used, per_time] = rates(scale, name, connections);
-    vec![per_time_used, per_time, calls(scale, name, connections)]
+    [calls.unwrap_or(f64::NAN)]
 }
