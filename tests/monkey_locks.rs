@@ -256,3 +256,49 @@ fn scoped_threads_are_waited_for() {
         assert_eq!(values, [1; 4]);
     });
 }
+
+/// As rayon does it: one lock for all that a thread waits for, one thing at a time.
+struct Latch(Mutex<bool>, Condvar);
+
+impl Latch {
+    fn set(&self) {
+        *self.0.lock().unwrap() = true;
+        self.1.notify_all();
+    }
+
+    fn wait_and_reset(&self) {
+        let mut is_set = self.0.lock().unwrap();
+        while !*is_set {
+            is_set = self.1.wait(is_set).unwrap();
+        }
+        *is_set = false;
+    }
+}
+
+#[test]
+fn a_wait_on_a_lock_of_the_threads_is_the_threads() {
+    thread_local! {
+        static LATCH: Latch = const { Latch(Mutex::new(false), Condvar::new()) };
+    }
+    on_one_worker(|| {
+        let all = (0..8u32).map(|n| {
+            spawn(move || {
+                for _ in 0..20 {
+                    let done = AtomicU32::new(0);
+                    LATCH.with(|latch| {
+                        thread::scope(|scope| {
+                            scope.spawn(|| {
+                                thread::sleep(MS / 10 * (n % 3));
+                                done.store(n + 1, Ordering::Relaxed);
+                                latch.set();
+                            });
+                            latch.wait_and_reset();
+                            assert_eq!(done.load(Ordering::Relaxed), n + 1, "another's end was taken");
+                        });
+                    });
+                }
+            })
+        });
+        ropewalk::join_all(all.collect::<Vec<_>>()).into_iter().for_each(|end| end.unwrap());
+    });
+}

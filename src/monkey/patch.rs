@@ -139,6 +139,10 @@ impl core::error::Error for PatchError {}
 /// Makes the calls of these groups wait like coroutines, when they run on one. It stays so; calling it
 /// again adds groups. Never blocks.
 ///
+/// What it asks of the program: other coroutines of the worker run while such a call waits, on the same thread. Code that
+/// keeps a thing in a thread-local, waits, and takes it for granted that nobody else of the thread has been there, is
+/// wrong under it; where `unsafe` code does so, as rayon's may, memory is at stake. README lists what is known of.
+///
 /// # Examples
 /// ```
 /// use ropewalk::monkey::{self, Patch};

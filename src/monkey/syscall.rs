@@ -4,6 +4,9 @@
 //! Mutex, RwLock, Condvar, Once and Barrier know nothing of threads. parking_lot waits with plain `FUTEX_WAIT`, on a
 //! record of the thread's, which two coroutines of one thread would both use: that goes to the kernel.
 //!
+//! So does a wait on a word in a thread-local of the worker's thread, for the same reason: whoever puts a lock there takes
+//! the thread for one that waits for one thing at a time. rayon does, and lends its stack until that lock is released.
+//!
 //! `std::thread::park` waits in std's form, on a word of the thread's that has rules of its own: see `parker`.
 
 use core::time::Duration;
@@ -40,6 +43,17 @@ unsafe fn deadline(until: *const timespec) -> Result<Option<Instant>, isize> {
     Ok(Some(far::after(until.saturating_sub(now))))
 }
 
+/// Tells whether a word lies in the thread-locals of the calling thread. glibc keeps those that are there from a thread's
+/// start on top of its stack.
+fn is_thread_local(address: usize) -> bool {
+    thread_local! {
+        /// Where it begins, and its length.
+        static STACK: (usize, usize) = sys::thread::own_stack().unwrap_or((0, 0));
+    }
+    // A coroutine's stack is not the thread's, so what else lies there is nobody's to wait for.
+    STACK.with(|(lowest, size)| address.wrapping_sub(*lowest) < *size)
+}
+
 /// # Safety
 /// * As for the system call.
 unsafe fn futex(args: [usize; 6]) -> isize {
@@ -48,7 +62,7 @@ unsafe fn futex(args: [usize; 6]) -> isize {
     match operation {
         WAKE if parker::learn(address) => 0,
         WAKE => futex::wake(address, value),
-        WAIT if bits as u32 == ALL_BITS && gate::open(Symbol::Syscall) => {
+        WAIT if bits as u32 == ALL_BITS && gate::open(Symbol::Syscall) && !is_thread_local(address) => {
             // SAFETY: the caller's duty.
             match unsafe { deadline(core::ptr::with_exposed_provenance(until)) } {
                 Err(error) => error,
