@@ -45,6 +45,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "coroutine/switch/mod.rs",
     "coroutine/switch/x86_64.rs",
     "coroutine/typed.rs",
+    "runtime/ahead.rs",
     "runtime/backtrace/none.rs",
     "runtime/backtrace/x86_64.rs",
     "process/call.rs",

@@ -47,18 +47,23 @@ impl<S: Switch> Strand<S> {
         word.is_none()
     }
 
-    /// Asks the processor to bring near what the next resume needs.
+    /// Asks the processor to bring the strand's own words near.
+    #[inline(always)]
+    pub(crate) fn fetch_words(this: *const Self) {
+        S::fetch_place(this.cast());
+    }
+
+    /// Asks the processor to bring near what the next resume needs of the stack.
     ///
     /// # Safety
     /// * It is suspended or new.
     #[inline(always)]
-    pub(crate) unsafe fn fetch(this: *const Self) {
+    pub(crate) unsafe fn fetch_stack(this: *const Self) {
         // SAFETY: the strand lives.
         let place = unsafe { &raw const (*this).context };
         // SAFETY: as above; it does not run.
         let context = unsafe { place.read() };
-        // SAFETY: the caller's duty.
-        unsafe { S::fetch(context) };
+        S::fetch_stack(context);
     }
 
     /// Goes back to the resumer; returns at the next resume.

@@ -34,7 +34,7 @@ use super::reactor::Reactor;
 use super::start;
 use super::started::Started;
 use super::task::{Task, TaskRef};
-use super::{idle, party, timers};
+use super::{ahead, idle, party, timers};
 use crate::base::deque::Deque;
 use crate::base::wheel::Wheel;
 use crate::coroutine::stack::{Stack, StackCache};
@@ -43,9 +43,6 @@ use crate::coroutine::strand::Strand;
 const LIFO_BUDGET: u32 = 16;
 const FRESH_EVERY: u64 = 2;
 const MAINTENANCE_EVERY: u64 = 64;
-/// With so many coroutines ready, what the next one needs of its stack is fetched while the one before runs: it has long
-/// not run. Chosen with the benches `echo-hooked-1000` and `yield-2`: fewer of them find all in the caches.
-const CROWD: usize = 16;
 /// Yields of an unwinding coroutine before it really gives way.
 const UNWINDING_YIELDS: u32 = 1000;
 
@@ -104,16 +101,6 @@ thread_local! {
 pub(crate) fn current<'a>() -> Option<&'a Worker> {
     // SAFETY: set while `run` borrows it, on this thread.
     unsafe { WORKER.get().as_ref() }
-}
-
-/// Asks the processor to bring near what the first in the queue needs to go on.
-#[inline]
-fn fetch_first(ready: &VecDeque<NonNull<Task>>) {
-    let Some(task) = ready.front() else { return };
-    // SAFETY: a task in a queue is alive.
-    let strand: *const Strand = unsafe { task.as_ref() }.strand.get().cast_const().cast();
-    // SAFETY: `ready` holds started coroutines of this worker, whose scheduler runs now: it is suspended.
-    unsafe { Strand::fetch(strand) };
 }
 
 impl Worker {
@@ -215,9 +202,7 @@ impl Worker {
         }
         owner.lifo_left = LIFO_BUDGET;
         if let Some(task) = owner.ready.pop_front() {
-            if owner.ready.len() >= CROWD {
-                fetch_first(&owner.ready);
-            }
+            ahead::fetch(&owner.ready);
             return Some(task);
         }
         self.pop_fresh().or_else(|| self.search())

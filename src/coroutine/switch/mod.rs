@@ -130,13 +130,14 @@ mod sealed {
         /// * The coroutine was suspended there, and has finished since; its stack and its link are still its own.
         unsafe fn bury(link: *mut Self::Context, coroutine: Self::Context);
 
-        /// Asks the processor to bring a suspended side's registers, and the frames above them, near: to be
-        /// resumed soon, it has long not run. Nothing else happens, and nothing at all where there is no such request.
-        ///
-        /// # Safety
-        /// * It is suspended or new.
+        /// Asks the processor to bring a suspended side's registers, and the frames above them, near. A hint: nothing
+        /// else happens, and nothing at all where there is no such request.
         #[inline(always)]
-        unsafe fn fetch(_context: Self::Context) {}
+        fn fetch_stack(_context: Self::Context) {}
+
+        /// The same for one place in memory.
+        #[inline(always)]
+        fn fetch_place(_place: *const ()) {}
 
         /// What is saved of a suspended coroutine, or of a resumer that waits.
         ///

@@ -175,12 +175,14 @@ impl Raw for Assembly {
     }
 
     #[inline(always)]
-    unsafe fn fetch(context: *mut usize) {
-        for line in 0..FETCHED_LINES {
-            let place = context.cast_const().cast::<i8>().wrapping_add(64 * line);
-            // SAFETY: a hint, which touches nothing, wherever it points to.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(place) };
-        }
+    fn fetch_stack(context: *mut usize) {
+        (0..FETCHED_LINES).for_each(|line| Self::fetch_place(context.wrapping_byte_add(64 * line).cast()));
+    }
+
+    #[inline(always)]
+    fn fetch_place(place: *const ()) {
+        // SAFETY: a hint, which touches nothing, wherever it points to.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
     }
 
     unsafe fn saved(context: *mut usize) -> SavedRegisters {
