@@ -4,17 +4,21 @@
 
 mod common;
 
+use std::fs;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use common::{child, named, panic_text, runtime, watched};
 use ropewalk::coroutine::{CoroutineBuilder, Suspender};
 use ropewalk::sync::{Barrier, Event};
 use ropewalk::{JoinError, Runtime};
 
-/// Leaves the calling process, a child, `more` bytes of address space above what it has now.
-fn limit_address_space(more: u64) {
+/// Leaves the calling process, a child with so many runtimes, `more` bytes of address space above what it has now.
+fn limit_address_space(runtimes: usize, more: u64) {
+    monitors_have_begun(runtimes);
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
     set_limit(libc::RLIMIT_AS, pages * 4096 + more);
@@ -28,6 +32,21 @@ fn set_limit(resource: libc::__rlimit_resource_t, value: u64) {
     // SAFETY: as above.
     let result = unsafe { libc::setrlimit(resource, &raw const limit) };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Waits until so many monitors of runtimes sleep, if the kernel tells that: a thread that begins needs memory of its own.
+fn monitors_have_begun(count: usize) {
+    let begins =
+        |file: PathBuf, with: &str| fs::read_to_string(file).is_ok_and(|text| text.starts_with(with));
+    let sleeps = |task: PathBuf| {
+        begins(task.join("comm"), "test-monitor")
+            && begins(task.join("syscall"), &format!("{} ", libc::SYS_futex))
+    };
+    let tasks = || fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let end = Instant::now() + Duration::from_secs(5);
+    while tasks().filter(|task| sleeps(task.clone())).count() < count && Instant::now() < end {
+        thread::yield_now();
+    }
 }
 
 /// Runs `count` coroutines of a runtime at once, with stacks of `size` bytes each.
@@ -63,7 +82,7 @@ fn stacks_that_others_keep_go_to_whoever_gets_none_from_the_kernel() {
     });
     at_once(&busy, 6, LARGE);
     // No room for one more, but for what else a process needs.
-    limit_address_space(LARGE as u64 / 2);
+    limit_address_space(3, LARGE as u64 / 2);
     at_once(&poor, 12, LARGE);
     // And for smaller ones; also the other way round, and by hand.
     at_once(&busy, 12, LARGE / 4);
@@ -93,7 +112,7 @@ fn a_refused_closure_that_waits_in_its_destructor_holds_no_worker_up() {
     }
     let runtime = runtime(1);
     runtime.run(|| ());
-    limit_address_space(32 << 20);
+    limit_address_space(1, 32 << 20);
     watched(move || {
         let ready = Arc::new(Event::new());
         let refused = [Waits(Arc::clone(&ready)), Waits(Arc::clone(&ready))].map(|waits| {
@@ -118,7 +137,7 @@ fn without_address_space_each_coroutine_too_many_is_told_so() {
     }
     let runtime = runtime(2);
     runtime.run(|| ());
-    limit_address_space(200 << 20);
+    limit_address_space(1, 200 << 20);
     let gate = Arc::new(Event::new());
     let handles: Vec<_> = (0..40)
         .map(|n| {
