@@ -301,7 +301,6 @@ fn messages_and_connections() {
         f => libc::send(f.tcp, buffer(), 8, 0);
         f => libc::send(f.udp, buffer(), 8, 0);
         f => libc::send(f.peer, null(), 8, 0);
-        f => libc::send(f.peer, buffer(), usize::MAX, 0);
         f => libc::send(f.peer, buffer(), 8, libc::MSG_OOB);
         f => libc::sendto(f.udp, buffer(), 8, 0, buffer().cast(), 1);
         f => libc::sendto(f.udp, buffer(), 8, 0, null(), 16);
