@@ -307,3 +307,27 @@ fn a_handler_parks_beside_coroutines_that_are() {
         parked.join().unwrap();
     });
 }
+
+#[test]
+fn calls_that_name_no_word_leave_who_is_parked_alone() {
+    on_one_worker(|| {
+        let flag = Arc::new(AtomicBool::new(false));
+        let parked = spawn({
+            let flag = Arc::clone(&flag);
+            move || take(&flag)
+        });
+        (0..5).for_each(|_| yield_now());
+        let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+        // SAFETY: a wake takes an address for a key.
+        unsafe { libc::syscall(libc::SYS_futex, std::ptr::null::<u32>(), operation, 1) };
+        let words = [0u32; 2];
+        let askew = words.as_ptr().cast::<u8>().wrapping_add(1);
+        let (operation, none) = (libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG, std::ptr::null::<u32>());
+        // SAFETY: the kernel refuses the address.
+        let answer = unsafe { libc::syscall(libc::SYS_futex, askew, operation, 0, none, none, u32::MAX) };
+        assert_eq!((answer, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EINVAL)));
+        ropewalk::sleep(MS);
+        give(&flag, &thread::current());
+        parked.join().unwrap();
+    });
+}

@@ -61,11 +61,11 @@ fn shard(address: usize) -> &'static Shard {
 /// Waits while the word at `address` is `expected`.
 ///
 /// # Safety
-/// * There is a word, and it stays as long as somebody may wake the caller.
+/// * There is a word, aligned, and it stays as long as somebody may wake the caller.
 pub(super) unsafe fn wait(address: usize, expected: u32, until: Option<Instant>) -> isize {
     let place = ptr::with_exposed_provenance::<AtomicU32>(address);
     // SAFETY: the caller's duty.
-    let Some(word) = (unsafe { place.as_ref() }) else { return raw(libc::EFAULT) };
+    let word = unsafe { &*place };
     let shard = shard(address);
     Symbol::Syscall.count_park();
     // Relaxed, and SeqCst by the fence: see the table above.

@@ -109,7 +109,8 @@ pub(super) fn is_park(address: usize) -> bool {
     })
 }
 
-/// Takes in a wake, if it is the one that tells the thread's word. A handler may wake others meanwhile.
+/// Takes in a wake, if it is the one that tells the thread's word. A handler may wake others meanwhile. Not of null, which
+/// is what stands for no word.
 pub(super) fn learn(address: usize) -> bool {
     OWN.with(|own| {
         let learns = own.candidate.get() == address;

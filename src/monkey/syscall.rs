@@ -60,6 +60,11 @@ unsafe fn futex(args: [usize; 6]) -> isize {
     let [address, operation, value, until, _, bits] = args;
     let (operation, value) = (operation as c_int, value as u32);
     match operation {
+        // No word: the kernel says so. Null is one for it to wake, but nobody waits there.
+        _ if address == 0 || !address.is_multiple_of(align_of::<u32>()) => {
+            // SAFETY: the caller's duty.
+            unsafe { sys::raw::call(libc::SYS_futex, args) }
+        }
         WAKE if parker::learn(address) => 0,
         WAKE => futex::wake(address, value),
         WAIT if bits as u32 == ALL_BITS && gate::open(Symbol::Syscall) && !is_thread_local(address) => {
