@@ -13,42 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::echo::{echo, server, talk};
 use common::on_one_worker;
 use ropewalk::spawn;
 
 const MS: Duration = Duration::from_millis(1);
-
-fn echo(mut stream: impl Read + Write) {
-    let mut buffer = [0; 512];
-    while let Ok(n @ 1..) = stream.read(&mut buffer) {
-        if stream.write_all(&buffer[..n]).is_err() {
-            return;
-        }
-    }
-}
-
-fn server() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(stream) = stream else { return };
-            spawn(move || echo(stream));
-        }
-    });
-    address
-}
-
-fn talk(address: SocketAddr, seed: u32, rounds: u32) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    for round in 0..rounds {
-        let sent = (seed ^ round).to_le_bytes();
-        stream.write_all(&sent).unwrap();
-        let mut back = [0; 4];
-        stream.read_exact(&mut back).unwrap();
-        assert_eq!(back, sent);
-    }
-}
 
 #[test]
 fn a_listener_made_elsewhere_is_accepted_on_without_changing_it() {

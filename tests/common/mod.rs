@@ -1,6 +1,8 @@
 //! What the test files share: a watchdog, and runtimes of 1, 2 and 8 workers.
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses some of it")]
 
+pub mod echo;
+
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
