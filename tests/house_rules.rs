@@ -85,6 +85,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "monkey/lent.rs",
     "monkey/loader.rs",
     "monkey/message.rs",
+    "monkey/message_part.rs",
     "monkey/kind.rs",
     "monkey/file.rs",
     "monkey/descriptor.rs",

@@ -28,6 +28,35 @@ fn client_and_server_share_one_worker() {
 }
 
 #[test]
+fn a_sender_to_a_full_receiver_does_not_spin() {
+    fn parks() -> u64 {
+        let all = monkey::status();
+        all.iter().filter(|symbol| symbol.name() == "sendto").map(monkey::SymbolStatus::parks).sum()
+    }
+    on_one_worker(|| {
+        let name = std::env::temp_dir().join(format!("ropewalk-full-{}", std::process::id()));
+        let receiver = UnixDatagram::bind(&name).unwrap();
+        let filler = UnixDatagram::unbound().unwrap();
+        filler.set_nonblocking(true).unwrap();
+        let mut filled = 0;
+        while filler.send_to(b"fill", &name).is_ok() {
+            filled += 1;
+        }
+        let to = name.clone();
+        let sender = spawn(move || UnixDatagram::unbound().unwrap().send_to(b"late", to).unwrap());
+        let before = parks();
+        thread::sleep(200 * MS);
+        // Pauses that grow to 10 ms: some thirty. An event for each failed try would make many thousands.
+        let parked = parks() - before;
+        assert!((1..1000).contains(&parked), "{parked} waits");
+        let mut buffer = [0; 8];
+        (0..=filled).for_each(|_| assert_eq!(receiver.recv(&mut buffer).unwrap(), 4));
+        assert_eq!((sender.join().unwrap(), &buffer[..4]), (4, &b"late"[..]));
+        std::fs::remove_file(&name).unwrap();
+    });
+}
+
+#[test]
 fn a_large_write_goes_out_whole() {
     on_one_worker(|| {
         let (mut a, mut b) = UnixStream::pair().unwrap();

@@ -5,6 +5,7 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -200,8 +201,10 @@ fn a_connect_ends_with_its_limit_or_its_cancellation() {
 fn a_peer_that_leaves_right_after_its_last_bytes_is_seen() {
     // The last bytes and the end come together: a short read must not wait for another event.
     on_workers(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for _ in 0..200 {
-            let (mut a, mut b) = UnixStream::pair().unwrap();
+            let mut a = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (mut b, _) = listener.accept().unwrap();
             let writer = ropewalk::spawn(move || a.write_all(b"bye"));
             ropewalk::yield_now();
             let mut all = Vec::new();
@@ -210,6 +213,113 @@ fn a_peer_that_leaves_right_after_its_last_bytes_is_seen() {
             writer.join().unwrap().unwrap();
         }
     });
+}
+
+/// Reads one part after another, each with room for more. The first has to wait; the rest is there when `more` returns.
+fn read_in_parts(
+    mut from: impl Read,
+    count: usize,
+    first: impl FnOnce(),
+    more: impl FnOnce(),
+) -> Vec<String> {
+    let mut buffer = [0; 64];
+    let mut part = || {
+        let len = from.read(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..len]).into_owned()
+    };
+    first();
+    let mut parts = vec![part()];
+    more();
+    parts.extend((0..count).map(|_| part()));
+    parts
+}
+
+#[test]
+fn data_behind_the_urgent_mark_is_read() {
+    on_workers(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let accepted = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let other = accepted.try_clone().unwrap();
+        let first = move || {
+            std::thread::spawn(move || (&other).write_all(b"x").unwrap());
+        };
+        let more = || {
+            // SAFETY: the bytes are there.
+            let sent = unsafe { libc::send(accepted.as_raw_fd(), b"ab!".as_ptr().cast(), 3, libc::MSG_OOB) };
+            assert_eq!(sent, 3);
+            (&accepted).write_all(b"def").unwrap();
+        };
+        assert_eq!(read_in_parts(&stream, 2, first, more), ["x", "ab", "def"]);
+    });
+}
+
+#[test]
+fn data_behind_an_urgent_byte_that_was_taken_is_read() {
+    on_workers(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let accepted = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let other = accepted.try_clone().unwrap();
+        let first = move || {
+            std::thread::spawn(move || (&other).write_all(b"x").unwrap());
+        };
+        let more = || {
+            // SAFETY: the bytes are there.
+            let sent = unsafe { libc::send(accepted.as_raw_fd(), b"ab!".as_ptr().cast(), 3, libc::MSG_OOB) };
+            assert_eq!(sent, 3);
+            (&accepted).write_all(b"def").unwrap();
+            let mut urgent = 0u8;
+            // On loopback the byte is there when `send` has returned.
+            // SAFETY: there is room for it.
+            let came = unsafe { libc::recv(stream.as_raw_fd(), (&raw mut urgent).cast(), 1, libc::MSG_OOB) };
+            assert_eq!((came, urgent), (1, b'!'));
+        };
+        assert_eq!(read_in_parts(&stream, 2, first, more), ["x", "ab", "def"]);
+    });
+}
+
+#[test]
+fn data_behind_a_message_with_descriptors_is_read() {
+    on_workers(|| {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let stream = UnixStream::from_std(ours).unwrap();
+        let other = theirs.try_clone().unwrap();
+        let first = move || {
+            std::thread::spawn(move || (&other).write_all(b"x").unwrap());
+        };
+        let more = || {
+            send_descriptor(&theirs, b"one");
+            (&theirs).write_all(b"two").unwrap();
+        };
+        assert_eq!(read_in_parts(&stream, 2, first, more), ["x", "one", "two"]);
+    });
+}
+
+/// Sends bytes with standard error's descriptor beside them.
+fn send_descriptor(to: &std::os::unix::net::UnixStream, bytes: &[u8]) {
+    let mut control = [0u64; 4];
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: all zeros is a message without anything.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
+    message.msg_control = control.as_mut_ptr().cast();
+    // SAFETY: arithmetic.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(4) } as _;
+    // SAFETY: the message has room for a header.
+    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    // SAFETY: the header lies in `control`, and nothing else refers to it.
+    let header = unsafe { &mut *header };
+    (header.cmsg_level, header.cmsg_type) = (libc::SOL_SOCKET, libc::SCM_RIGHTS);
+    // SAFETY: arithmetic.
+    header.cmsg_len = unsafe { libc::CMSG_LEN(4) } as _;
+    // SAFETY: the data follows the header.
+    let data = unsafe { libc::CMSG_DATA(header) };
+    // SAFETY: there is room for one number.
+    unsafe { data.cast::<i32>().write_unaligned(2) };
+    // SAFETY: all that the message names lives on this frame.
+    let sent = unsafe { libc::sendmsg(to.as_raw_fd(), &raw const message, 0) };
+    assert_eq!(sent, bytes.len() as isize);
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(crate) struct Evented<T: AsFd> {
     pub(crate) inner: T,
     closed: AtomicBool,
     nonblocking: AtomicBool,
+    /// A TCP socket that nobody else has had in hand: a short read means that it is empty.
+    short_is_empty: AtomicBool,
     /// Nanoseconds, one for each direction; zero for none.
     timeouts: [AtomicU64; 2],
 }
@@ -42,12 +44,31 @@ impl<T: AsFd> Evented<T> {
     }
 
     fn with(source: Source, inner: T) -> Self {
-        let (closed, nonblocking) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { source, inner, closed, nonblocking, timeouts: [AtomicU64::new(0), AtomicU64::new(0)] }
+        let flag = || AtomicBool::new(false);
+        let timeouts = [AtomicU64::new(0), AtomicU64::new(0)];
+        Self { source, inner, closed: flag(), nonblocking: flag(), short_is_empty: flag(), timeouts }
     }
 
-    /// Runs `call` until it does not want to wait any more. `room` is the length of a stream's buffer: a
-    /// call that moves less has emptied (or filled) the kernel's side. A cancellation point.
+    /// Says that the descriptor is a TCP socket, of the kernel's own making and in nobody else's hands.
+    pub(crate) fn trust_short_reads(&self) {
+        // Relaxed, here and below: a setting, made by whoever has the handle.
+        self.short_is_empty.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that somebody gets at the descriptor itself, and may read urgent data or put a layer on it.
+    pub(crate) fn lend(&self) {
+        if self.short_is_empty.load(Ordering::Relaxed) {
+            self.short_is_empty.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells whether a short read means that the socket is empty.
+    pub(crate) fn trusts_short_reads(&self) -> bool {
+        self.short_is_empty.load(Ordering::Relaxed)
+    }
+
+    /// Runs `call` until it does not want to wait any more. `room` is the length of the buffer of a stream's read; see
+    /// `runtime::source` for what a short one means. A cancellation point.
     #[inline]
     pub(crate) fn run<R: Moved>(
         &self,
@@ -64,8 +85,8 @@ impl<T: AsFd> Evented<T> {
                 match call(&self.inner) {
                     Ok(result) => {
                         let moved = result.moved();
-                        if room.is_some_and(|room| moved > 0 && moved < room) {
-                            self.source.ran_short(direction, seen);
+                        if room.is_some_and(|room| moved > 0 && moved < room) && self.trusts_short_reads() {
+                            self.source.ran_short(seen);
                         }
                         return Ok(result);
                     }

@@ -15,7 +15,7 @@ use super::errno::{self, raw};
 use super::gate;
 use super::hook::pass;
 use super::offload::offload;
-use super::slot::{self, FORCED, Known, LINGERS, SOLE, known};
+use super::slot::{self, FORCED, Known, LINGERS, LOW_WATER, SOLE, known};
 use super::symbols::Symbol;
 use super::wait::{Attempt, Direction, is_nonblocking, timeout};
 
@@ -126,13 +126,13 @@ fn accept_plain(fd: c_int, peer: Peer, flags: c_int) -> isize {
 }
 
 /// What a listener accepts is of its own kind, and lingers as it does; to be looked at, unless it is still the one that
-/// has accepted.
+/// has accepted, and nobody else's.
 fn flags_of_accepted(listener: Option<Known>) -> u64 {
     let known = listener.map(|listener| (listener, listener.kind(), listener.flags()));
     match known.filter(|(listener, kind, _)| kind.is_socket() && listener.is_current()) {
-        Some((_, kind, flags)) if flags & SOLE != 0 => kind as u64 | flags & LINGERS,
-        Some((_, kind, _)) => kind as u64 | LINGERS,
-        None => LINGERS,
+        Some((_, kind, flags)) if flags & SOLE != 0 => kind as u64 | flags & (LINGERS | LOW_WATER),
+        // What others may have set is looked up when it matters.
+        Some(_) | None => LINGERS,
     }
 }
 

@@ -39,7 +39,8 @@ impl Offsets {
 /// Waits until one side is ready, if it is one that can be waited for; `Err` with the answer if it is over already.
 fn wait_for(symbol: Symbol, fd: c_int, direction: Direction) -> Result<(), isize> {
     let Some(known) = known(fd) else { return Ok(()) };
-    let waits = matches!(known.kind(), Kind::Tcp | Kind::Stream | Kind::Messages | Kind::Pipe | Kind::Device);
+    let kind = known.kind();
+    let waits = kind.is_socket() || matches!(kind, Kind::Pipe | Kind::Device);
     if !waits || !is_open_for(known, direction) || is_nonblocking(known)? {
         return Ok(());
     }

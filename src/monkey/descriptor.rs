@@ -10,7 +10,8 @@ use super::offload::offload;
 use super::patch::group::{FILES, SOCKETS};
 use super::slot::{self, FLAGS_KNOWN, FORCED, Known, LINGERS, NO_TIMEOUT, NONBLOCKING, SOLE};
 use super::symbols::Symbol;
-use super::{accept, errno, gate, kind, record_lock};
+use super::{accept, errno, gate, kind, record_lock, wait};
+use crate::runtime::source;
 
 /// Tells whether the table is in use. Counts the call if it comes from a coroutine.
 pub(super) fn is_tracking(symbol: Symbol) -> bool {
@@ -38,7 +39,7 @@ pub(super) fn made(symbol: Symbol, answer: isize, flags: u64) -> c_int {
 /// * None; it takes numbers.
 #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
-    let flags = SOLE | kind::of_socket(domain, kind) as u64;
+    let flags = SOLE | kind::of_socket(domain, kind, protocol) as u64;
     made(Symbol::Socket, pass!(SYS_socket, domain, kind, protocol), flags)
 }
 
@@ -61,7 +62,7 @@ pub(super) unsafe extern "C" fn socketpair(
 /// Tells whether closing it may wait until everything has gone out.
 fn lingers(known: Known) -> bool {
     let flags = known.flags();
-    known.is_tcp() && (flags & SOLE == 0 || flags & LINGERS != 0) && kind::lingers(known.fd())
+    known.is_inet_stream() && (flags & SOLE == 0 || flags & LINGERS != 0) && kind::lingers(known.fd())
 }
 
 /// libc's `close`. Coroutines that wait on the descriptor get `EBADF`. One that may linger is closed by another thread.
@@ -241,6 +242,9 @@ pub(super) unsafe extern "C" fn setsockopt(
     value: *const c_void,
     len: socklen_t,
 ) -> c_int {
+    if (level, name) == (libc::IPPROTO_TCP, libc::TCP_ULP) {
+        source::doubt_short_reads();
+    }
     let answer = pass!(SYS_setsockopt, fd, level, name, value, len);
     // Both widths of time are numbered next to each other; SOL_SOCKET has few others that could be meant.
     let timeout = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67].contains(&name);
@@ -250,6 +254,13 @@ pub(super) unsafe extern "C" fn setsockopt(
         && let Some(known) = slot::known_already(fd)
     {
         known.update(NO_TIMEOUT[0] | NO_TIMEOUT[1], 0);
+    }
+    if (level, name) == (libc::SOL_SOCKET, libc::SO_RCVLOWAT)
+        && answer == 0
+        && is_tracking(Symbol::Setsockopt)
+        && let Some(known) = slot::known_already(fd)
+    {
+        wait::note_low_water(known);
     }
     if (level, name) == (libc::SOL_SOCKET, libc::SO_LINGER)
         && answer == 0

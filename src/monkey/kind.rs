@@ -5,7 +5,7 @@ use core::mem::{self, MaybeUninit};
 use libc::c_int;
 
 use super::hook::pass;
-use super::slot::{Kind, Known};
+use super::slot::{Kind, Known, LOW_WATER};
 
 /// File systems that live in memory: what reads them never waits for a disk.
 const IN_MEMORY: [u64; 8] = [
@@ -24,6 +24,9 @@ const IN_MEMORY: [u64; 8] = [
 pub(super) fn find_out(known: Known) -> Kind {
     let Some(kind) = look(known.fd()) else { return Kind::Instant };
     known.set_kind(kind);
+    if kind.is_stream_socket() && low_water(known.fd()) > 1 {
+        known.update(0, LOW_WATER);
+    }
     kind
 }
 
@@ -32,7 +35,11 @@ fn look(fd: c_int) -> Option<Kind> {
     Some(match mode {
         libc::S_IFSOCK => {
             let kind = option(fd, libc::SO_TYPE, 0)?;
-            of_socket(option(fd, libc::SO_DOMAIN, 0)?, kind)
+            let protocol = option(fd, libc::SO_PROTOCOL, 0).unwrap_or(-1);
+            match of_socket(option(fd, libc::SO_DOMAIN, 0)?, kind, protocol) {
+                Kind::Tcp if is_layered(fd) => Kind::InetStream,
+                kind => kind,
+            }
         }
         // eventfd and its kin have no type at all.
         libc::S_IFIFO | 0 | libc::S_IFCHR => Kind::Pipe,
@@ -42,13 +49,24 @@ fn look(fd: c_int) -> Option<Kind> {
     })
 }
 
-/// What a socket of a domain and type is, which never changes.
-pub(super) fn of_socket(domain: c_int, kind: c_int) -> Kind {
+/// What a socket of a domain, type and protocol is, which never changes but by a layer.
+pub(super) fn of_socket(domain: c_int, kind: c_int, protocol: c_int) -> Kind {
     match (kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC), domain) {
-        (libc::SOCK_STREAM, libc::AF_INET | libc::AF_INET6) => Kind::Tcp,
+        (libc::SOCK_STREAM, libc::AF_INET | libc::AF_INET6) => match protocol {
+            0 | libc::IPPROTO_TCP => Kind::Tcp,
+            _ => Kind::InetStream,
+        },
         (libc::SOCK_STREAM, _) => Kind::Stream,
         _ => Kind::Messages,
     }
+}
+
+/// Tells whether a TCP socket has a layer on it, such as TLS in the kernel.
+fn is_layered(fd: c_int) -> bool {
+    let mut name = [0u8; 16];
+    let mut len = name.len() as libc::socklen_t;
+    let answer = pass!(SYS_getsockopt, fd, libc::IPPROTO_TCP, libc::TCP_ULP, name.as_mut_ptr(), &raw mut len);
+    answer == 0 && len > 0 && name[0] != 0
 }
 
 fn status(fd: c_int) -> Option<libc::stat> {
@@ -70,6 +88,11 @@ fn option<T>(fd: c_int, name: c_int, mut value: T) -> Option<T> {
     let mut len = mem::size_of::<T>() as libc::socklen_t;
     let answer = pass!(SYS_getsockopt, fd, libc::SOL_SOCKET, name, &raw mut value, &raw mut len);
     (answer == 0).then_some(value)
+}
+
+/// How many bytes a read of a socket waits for (`SO_RCVLOWAT`).
+pub(super) fn low_water(fd: c_int) -> usize {
+    option(fd, libc::SO_RCVLOWAT, 1).and_then(|count| usize::try_from(count).ok()).unwrap_or(1)
 }
 
 /// Tells whether closing the socket waits until everything has gone out, if nothing else stands for it.

@@ -58,6 +58,8 @@ mod lent;
 mod loader;
 mod made;
 mod message;
+mod message_call;
+mod message_part;
 mod message_queue;
 mod names;
 mod offload;

@@ -5,7 +5,7 @@
 
 use core::ptr;
 
-use libc::{c_int, c_uint, cmsghdr, mmsghdr, msghdr};
+use libc::{c_int, c_uint, cmsghdr, mmsghdr, msghdr, ucred};
 
 use super::gate;
 use super::slot;
@@ -72,12 +72,58 @@ unsafe fn each<M: Message>(list: *const M, count: c_uint, f: impl Fn(c_int)) {
     }
 }
 
-/// Calls `f` with each descriptor in one message. The kernel does not mind where control data lies, so it may be
-/// unaligned.
+/// Calls `f` with each descriptor in one message.
 ///
 /// # Safety
 /// * As for [`around`].
 unsafe fn each_in(message: &msghdr, f: &impl Fn(c_int)) {
+    let of_rights = |kind, data: *const u8, len| {
+        if kind == libc::SCM_RIGHTS {
+            for number in 0..len / size_of::<c_int>() {
+                // SAFETY: `each_part` gives data inside of the control data.
+                f(unsafe { ptr::read_unaligned(data.cast::<c_int>().wrapping_add(number)) });
+            }
+        }
+    };
+    // SAFETY: the caller's duty.
+    unsafe { each_part(message, of_rights) };
+}
+
+/// Tells whether descriptors came with a message.
+///
+/// # Safety
+/// * As for [`around`].
+pub(super) unsafe fn has_any(message: &msghdr) -> bool {
+    let mut any = false;
+    // SAFETY: the caller's duty.
+    unsafe { each_part(message, |kind, _, _| any |= kind == libc::SCM_RIGHTS) };
+    any
+}
+
+/// The process, user and group that a message comes from, if the kernel tells.
+///
+/// # Safety
+/// * As for [`around`].
+pub(super) unsafe fn sender(message: &msghdr) -> Option<(i32, u32, u32)> {
+    let mut found = None;
+    let of_credentials = |kind, data: *const u8, len| {
+        if kind == libc::SCM_CREDENTIALS && len >= size_of::<ucred>() {
+            // SAFETY: `each_part` gives data inside of the control data.
+            let who = unsafe { ptr::read_unaligned(data.cast::<ucred>()) };
+            found = Some((who.pid, who.uid, who.gid));
+        }
+    };
+    // SAFETY: the caller's duty.
+    unsafe { each_part(message, of_credentials) };
+    found
+}
+
+/// Calls `f` with the type, place and length of each piece of the sockets' own control data in a message. The kernel does
+/// not mind where control data lies, so it may be unaligned.
+///
+/// # Safety
+/// * As for [`around`].
+unsafe fn each_part(message: &msghdr, mut f: impl FnMut(c_int, *const u8, usize)) {
     const HEADER: usize = align(size_of::<cmsghdr>());
     let control = message.msg_control.cast::<u8>();
     let mut left = if control.is_null() { 0 } else { size(message.msg_controllen) };
@@ -89,12 +135,8 @@ unsafe fn each_in(message: &msghdr, f: &impl Fn(c_int)) {
         if len < HEADER {
             return;
         }
-        if header.cmsg_level == libc::SOL_SOCKET && header.cmsg_type == libc::SCM_RIGHTS {
-            let data = at.wrapping_add(HEADER).cast::<c_int>();
-            for number in 0..(len.min(left) - HEADER) / size_of::<c_int>() {
-                // SAFETY: as above.
-                f(unsafe { ptr::read_unaligned(data.wrapping_add(number)) });
-            }
+        if header.cmsg_level == libc::SOL_SOCKET {
+            f(header.cmsg_type, at.wrapping_add(HEADER), len.min(left) - HEADER);
         }
         let step = align(len.min(left));
         at = at.wrapping_add(step);

@@ -42,6 +42,8 @@ pub(super) const NO_TIMEOUT: [u64; 2] = [1 << 7, 1 << 8];
 pub(super) const FORCED: u64 = 1 << 9;
 /// Closing may wait until everything has gone out (`SO_LINGER`): the kernel knows. So it is for all but `SOLE` ones.
 pub(super) const LINGERS: u64 = 1 << 10;
+/// `SO_RCVLOWAT` is more than 1.
+pub(super) const LOW_WATER: u64 = 1 << 11;
 const FLAGS: u64 = u32::MAX as u64;
 
 /// What a descriptor is, as far as waiting goes.
@@ -49,7 +51,7 @@ const FLAGS: u64 = u32::MAX as u64;
 pub(super) enum Kind {
     /// Not looked at yet.
     Unknown = 0,
-    /// A TCP socket.
+    /// A TCP socket, with nothing layered on it.
     Tcp = 1,
     /// Another stream of bytes: a Unix socket.
     Stream = 2,
@@ -63,16 +65,23 @@ pub(super) enum Kind {
     File = 6,
     /// What never blocks: files in memory, directories.
     Instant = 7,
+    /// Another stream of the Internet's (MPTCP, SCTP, kTLS): as TCP, but a short read says nothing.
+    InetStream = 8,
 }
 
 impl Kind {
     fn of(flags: u64) -> Self {
-        use Kind::{Device, File, Instant, Messages, Pipe, Stream, Tcp, Unknown};
-        [Unknown, Tcp, Stream, Messages, Pipe, Device, File, Instant][(flags & 7) as usize]
+        use Kind::{Device, File, InetStream, Instant, Messages, Pipe, Stream, Tcp, Unknown};
+        const KINDS: [Kind; 9] = [Unknown, Tcp, Stream, Messages, Pipe, Device, File, Instant, InetStream];
+        KINDS.get((flags & KIND) as usize).copied().unwrap_or(Unknown)
     }
 
     pub(super) fn is_socket(self) -> bool {
-        matches!(self, Self::Tcp | Self::Stream | Self::Messages)
+        self.is_stream_socket() || self == Self::Messages
+    }
+
+    pub(super) fn is_stream_socket(self) -> bool {
+        matches!(self, Self::Tcp | Self::InetStream | Self::Stream)
     }
 }
 
@@ -209,9 +218,9 @@ impl Known {
         let _ = self.slot.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 
-    /// Tells whether it is a TCP socket, as far as anybody has looked.
-    pub(super) fn is_tcp(self) -> bool {
-        Kind::of(self.flags()) == Kind::Tcp
+    /// Tells whether it is a stream of the Internet's, as far as anybody has looked.
+    pub(super) fn is_inet_stream(self) -> bool {
+        matches!(Kind::of(self.flags()), Kind::Tcp | Kind::InetStream)
     }
 
     pub(super) fn set_kind(self, kind: Kind) {

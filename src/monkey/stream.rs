@@ -15,7 +15,7 @@ use super::offload::offload;
 use super::patch::group::{FILES, PIPES, SOCKETS};
 use super::slot::{self, Kind, Known, known};
 use super::symbols::Symbol;
-use super::wait::{Attempt, Direction, is_nonblocking, is_open_for};
+use super::wait::{Attempt, Direction, enough, is_nonblocking, is_open_for};
 use super::{file, vectors};
 
 /// The buffers of one call, as the caller gave them.
@@ -54,7 +54,7 @@ impl Buffers {
 fn parking_kind(known: Known) -> Option<Kind> {
     let kind = known.kind();
     let group = match kind {
-        Kind::Tcp | Kind::Stream | Kind::Messages => SOCKETS,
+        Kind::Tcp | Kind::InetStream | Kind::Stream | Kind::Messages => SOCKETS,
         Kind::Pipe | Kind::Device => PIPES,
         Kind::File => FILES,
         Kind::Unknown | Kind::Instant => return None,
@@ -148,10 +148,11 @@ impl Way {
         }
     }
 
-    /// Sockets and pipes. A blocking write goes on until everything is written.
+    /// Sockets and pipes. A blocking write goes on until everything is written, a read until there is enough.
     fn on_stream(self, known: Known, kind: Kind, buffers: Buffers) -> isize {
         let mut attempt = Attempt::new(self.symbol, known, self.direction);
-        let room = |buffers: Buffers| (kind == Kind::Tcp).then_some(buffers.total);
+        let concludes = kind == Kind::Tcp && self.direction == Direction::Read;
+        let room = |buffers: Buffers| concludes.then_some(buffers.total);
         let try_once = |buffers, again| match kind {
             Kind::Pipe => self.attempt(known.fd(), buffers),
             _ => self.attempt_socket(known.fd(), buffers, again),
@@ -166,9 +167,16 @@ impl Way {
             known.set_kind(Kind::Device);
             return self.on_device(known, buffers);
         }
-        let moves_all = self.direction == Direction::Write && kind != Kind::Messages;
-        let mut done = answer;
-        while moves_all && done > 0 && done.unsigned_abs() < buffers.total {
+        let wanted = match self.direction {
+            Direction::Write if kind == Kind::Messages => 0,
+            Direction::Write => buffers.total,
+            Direction::Read => enough(known, false, buffers.total),
+        };
+        let mut done = match self.direction {
+            Direction::Read => answer,
+            Direction::Write => attempt.finish_connect(answer, || try_once(buffers, false)),
+        };
+        while done > 0 && done.unsigned_abs() < wanted {
             if is_nonblocking(known) != Ok(false) {
                 break;
             }
@@ -177,7 +185,7 @@ impl Way {
                 unsafe { vectors::rest(buffers.list, buffers.count, done.unsigned_abs(), buffers.total) };
             let total = buffers.total - done.unsigned_abs();
             let left = Buffers { list: left.as_ptr(), count: left.len(), total };
-            match attempt.run(room(left), || try_once(left, true)) {
+            match attempt.run_on(room(left), || try_once(left, true)) {
                 more if more > 0 => done += more,
                 // What was written counts; the error is told by the next call.
                 _ => break,

@@ -25,7 +25,7 @@ use crate::runtime::park::{Outcome, Reason, Waiter, park};
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Waits for `limit`; `Err` with what was left if it was cancelled.
-fn wait(symbol: Symbol, limit: Duration) -> Result<(), Duration> {
+pub(super) fn wait(symbol: Symbol, limit: Duration) -> Result<(), Duration> {
     if limit.is_zero() {
         return Ok(());
     }

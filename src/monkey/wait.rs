@@ -2,7 +2,7 @@
 //!
 //! Errors are the kernel's numbers, negated, as everywhere behind the hooks.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::io;
 use std::time::Instant;
@@ -10,14 +10,19 @@ use std::time::Instant;
 use super::errno::raw;
 use super::hook::pass;
 use super::kind;
-use super::slot::{FLAGS_KNOWN, FORCED, Known, NO_TIMEOUT, NONBLOCKING, SOLE};
+use super::slot::{FLAGS_KNOWN, FORCED, Kind, Known, LOW_WATER, NO_TIMEOUT, NONBLOCKING, SOLE};
 use super::symbols::Symbol;
+use super::time::wait as sleep;
 use crate::runtime::cancel;
 use crate::runtime::far;
 use crate::runtime::park::Outcome;
 pub(super) use crate::runtime::source::Direction;
 
 const WOULD_BLOCK: isize = -(libc::EAGAIN as isize);
+
+/// Pauses of a datagram whose receiver is full.
+const FIRST_PAUSE: Duration = Duration::from_micros(250);
+const LAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Tells whether the user wants calls to fail rather than to wait. Asks the kernel unless that is known.
 pub(super) fn is_nonblocking(known: Known) -> Result<bool, isize> {
@@ -67,6 +72,43 @@ pub(super) fn timeout(known: Known, direction: Direction) -> Option<Duration> {
     None
 }
 
+/// How many bytes a read of `total` waits for, beyond the first: with `MSG_WAITALL` all of them, else what `SO_RCVLOWAT`
+/// says. 0 where the first that come are enough. For streams only.
+pub(super) fn enough(known: Known, all: bool, total: usize) -> usize {
+    if !all && !may_have_low_water(known) || !known.kind().is_stream_socket() {
+        return 0;
+    }
+    if all { total } else { kind::low_water(known.fd()).min(total) }
+}
+
+/// Tells whether `SO_RCVLOWAT` may be more than 1.
+#[inline]
+fn may_have_low_water(known: Known) -> bool {
+    let flags = known.flags();
+    // Relaxed: a setting.
+    flags & LOW_WATER != 0 || flags & SOLE == 0 && SHARED_LOW_WATER.load(Ordering::Relaxed)
+}
+
+/// `SO_RCVLOWAT` was set for a socket that other descriptors may stand for as well.
+static SHARED_LOW_WATER: AtomicBool = AtomicBool::new(false);
+
+/// Notes that `SO_RCVLOWAT` was set.
+pub(super) fn note_low_water(known: Known) {
+    let is_set = kind::low_water(known.fd()) > 1;
+    known.update(LOW_WATER, if is_set { LOW_WATER } else { 0 });
+    if is_set && known.flags() & SOLE == 0 {
+        // Relaxed: a setting.
+        SHARED_LOW_WATER.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Tells whether the next byte to be read is the urgent one, or the one after it.
+fn is_at_mark(fd: libc::c_int) -> bool {
+    const SIOCATMARK: libc::c_int = 0x8905;
+    let mut at: libc::c_int = 0;
+    pass!(SYS_ioctl, fd, SIOCATMARK, &raw mut at) == 0 && at != 0
+}
+
 /// A call that may wait, and until when.
 pub(super) struct Attempt {
     symbol: Symbol,
@@ -74,11 +116,13 @@ pub(super) struct Attempt {
     direction: Direction,
     /// Set when it first waits.
     deadline: Option<Option<Instant>>,
+    /// The next pause of a call that no event ends.
+    pause: Duration,
 }
 
 impl Attempt {
     pub(super) fn new(symbol: Symbol, known: Known, direction: Direction) -> Self {
-        Self { symbol, known, direction, deadline: None }
+        Self { symbol, known, direction, deadline: None, pause: FIRST_PAUSE }
     }
 
     /// One with a deadline of the call's own.
@@ -88,13 +132,16 @@ impl Attempt {
         direction: Direction,
         deadline: Option<Instant>,
     ) -> Self {
-        Self { symbol, known, direction, deadline: Some(deadline) }
+        Self { symbol, known, direction, deadline: Some(deadline), pause: FIRST_PAUSE }
     }
 
     /// Repeats `call`, which never waits, until it says something other than that it would block.
     ///
-    /// `room` is how much a stream could move at most; a call that moves less has emptied (or filled) the kernel's
-    /// side, if that is how the descriptor is.
+    /// `room` is the length of a read of plain TCP: one that moves less has emptied the kernel's side, but for the
+    /// exceptions in `runtime::source`.
+    ///
+    /// A datagram may find its receiver full although this socket can be written to: no event tells of room there, so
+    /// the call is made again after pauses.
     #[inline]
     pub(super) fn run(&mut self, room: Option<usize>, mut call: impl FnMut() -> isize) -> isize {
         let source = &self.known.slot.source;
@@ -106,11 +153,13 @@ impl Attempt {
                 let answer = call();
                 if answer != WOULD_BLOCK {
                     if room.is_some_and(|room| answer > 0 && answer.unsigned_abs() < room) {
-                        source.ran_short(self.direction, seen);
+                        source.ran_short(seen);
                     }
                     return answer;
                 }
-                source.exhausted(self.direction, seen);
+                if !self.is_held_up_elsewhere() {
+                    source.exhausted(self.direction, seen);
+                }
             }
             match is_nonblocking(self.known) {
                 Err(error) => return error,
@@ -118,10 +167,56 @@ impl Attempt {
                 Ok(true) => return call(),
                 Ok(false) => {}
             }
-            if let Err(error) = self.wait() {
+            let waited = if source.ready(self.direction).is_some() { self.pause() } else { self.wait() };
+            if let Err(error) = waited {
                 return error;
             }
         }
+    }
+
+    /// As [`run`](Self::run), for what comes after a part: 0 at the urgent mark, where the kernel's own call stops.
+    pub(super) fn run_on(&mut self, room: Option<usize>, mut call: impl FnMut() -> isize) -> isize {
+        let (known, direction) = (self.known, self.direction);
+        let stops = || {
+            direction == Direction::Read && known.slot.source.is_unsure(direction) && is_at_mark(known.fd())
+        };
+        self.run(room, || if stops() { 0 } else { call() })
+    }
+
+    /// Waits until the connection is there that the first data was to begin (`MSG_FASTOPEN`, `TCP_FASTOPEN_CONNECT`), if
+    /// that is what `answer` says, and sends again.
+    pub(super) fn finish_connect(&mut self, answer: isize, call: impl FnMut() -> isize) -> isize {
+        if answer != raw(libc::EINPROGRESS) || is_nonblocking(self.known) != Ok(false) {
+            return answer;
+        }
+        match self.wait_ready() {
+            Ok(()) => self.run(None, call),
+            // The socket's timeout: the kernel says that it still tries.
+            Err(error) if error == WOULD_BLOCK => answer,
+            Err(error) => error,
+        }
+    }
+
+    /// Tells whether a send would block although the socket itself can be written to.
+    fn is_held_up_elsewhere(&self) -> bool {
+        self.direction == Direction::Write
+            && self.known.kind() == Kind::Messages
+            && poll_now(self.known.fd(), Direction::Write) > 0
+    }
+
+    /// Waits for a pause, which grows, or for the socket's timeout.
+    fn pause(&mut self) -> Result<(), isize> {
+        // An event has come since: there is no need to wait.
+        if !self.is_held_up_elsewhere() {
+            return Ok(());
+        }
+        let left = self.deadline().map(|until| until.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(WOULD_BLOCK);
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LAST_PAUSE);
+        sleep(self.symbol, left.map_or(pause, |left| left.min(pause))).map_err(|_| raw(libc::ECANCELED))
     }
 
     /// Waits until poll says that the direction is ready.
@@ -144,11 +239,15 @@ impl Attempt {
 
     /// Waits for the next event of the direction, or for the socket's timeout.
     pub(super) fn wait(&mut self) -> Result<(), isize> {
-        let deadline = match self.deadline {
+        let deadline = self.deadline();
+        wait(self.symbol, self.known, self.direction, deadline)
+    }
+
+    fn deadline(&mut self) -> Option<Instant> {
+        match self.deadline {
             Some(deadline) => deadline,
             None => *self.deadline.insert(timeout(self.known, self.direction).map(far::after)),
-        };
-        wait(self.symbol, self.known, self.direction, deadline)
+        }
     }
 }
 

@@ -35,6 +35,7 @@ macro_rules! common {
             /// # Errors
             /// What the kernel says.
             pub fn try_clone(&self) -> std::io::Result<Self> {
+                self.io.lend();
                 Self::wrap(self.io.inner.try_clone()?)
             }
 
@@ -59,12 +60,14 @@ macro_rules! common {
 
         impl std::os::fd::AsFd for $name {
             fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+                self.io.lend();
                 self.io.inner.as_fd()
             }
         }
 
         impl std::os::fd::AsRawFd for $name {
             fn as_raw_fd(&self) -> std::os::fd::RawFd {
+                self.io.lend();
                 std::os::fd::AsRawFd::as_raw_fd(&self.io.inner)
             }
         }
@@ -211,15 +214,13 @@ macro_rules! stream {
                 if buffer.is_empty() {
                     return Ok(0);
                 }
-                let room = Some(buffer.len());
-                self.io.run($crate::io::evented::Direction::Write, room, |inner| {
+                self.io.run($crate::io::evented::Direction::Write, None, |inner| {
                     $crate::sys::socket::send(inner.as_fd(), buffer)
                 })
             }
 
             fn write_vectored(&mut self, buffers: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
-                let room = Some(buffers.iter().map(|buffer| buffer.len()).sum());
-                self.io.run($crate::io::evented::Direction::Write, room, |mut inner| {
+                self.io.run($crate::io::evented::Direction::Write, None, |mut inner| {
                     inner.write_vectored(buffers)
                 })
             }

@@ -107,6 +107,7 @@ fn connect(address: SocketAddr, deadline: Option<Instant>) -> io::Result<TcpStre
     let begun = socket::connect(socket.as_fd(), &raw);
     // Registered after the call: a socket that was never connected counts as hung up.
     let stream = TcpStream::wrap(net::TcpStream::from(socket))?;
+    stream.io.trust_short_reads();
     match begun {
         Ok(()) => Ok(stream),
         // An interrupted connect goes on in the background like one that takes time.
@@ -169,7 +170,10 @@ impl TcpListener {
     pub fn bind(addresses: impl ToSocketAddrs) -> io::Result<Self> {
         let listener = addr::each(addresses, net::TcpListener::bind)?;
         socket::lengthen_backlog(listener.as_fd())?;
-        Self::from_std(listener)
+        let listener = Self::from_std(listener)?;
+        // For the sockets that it accepts. A listener that was taken over may be MPTCP's or SCTP's.
+        listener.io.trust_short_reads();
+        Ok(listener)
     }
 
     /// Waits for a connection and takes it. A cancellation point if it has to wait.
@@ -181,6 +185,9 @@ impl TcpListener {
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (socket, address) = accept::accept(&self.io)?;
         let stream = TcpStream::wrap(net::TcpStream::from(socket))?;
+        if self.io.trusts_short_reads() {
+            stream.io.trust_short_reads();
+        }
         match address.to_inet() {
             Some(address) => Ok((stream, address)),
             None => stream.peer_addr().map(|address| (stream, address)),

@@ -1,18 +1,34 @@
 //! A source: one descriptor in a reactor, and who waits for it to become readable or writable.
 //!
-//! Each direction has a word, `tick << 3 | WAITED | CLOSED | DRY`:
+//! Each direction has a word, `tick << 3 | WAITED | UNSURE | DRY`:
 //!
 //! | from | to | who | when |
 //! |---|---|---|---|
 //! | any | next tick, not `DRY`, not `WAITED` | the poller | an event |
-//! | any | the same, `CLOSED` | the poller | the peer has hung up: a short read is no sign of the end |
+//! | any | the same, `UNSURE` | the poller | the peer has hung up, or urgent data has come |
 //! | the word before the call | same tick, `DRY` | a caller, by CAS | the kernel said that it would block |
-//! | the word before the call, not `CLOSED` | same tick, `DRY` | a caller, by CAS | it moved less than there was room for |
+//! | the word before the call, not `UNSURE` | same tick, `DRY` | a reader of TCP, by CAS | the read came up short |
 //! | `DRY` | the same, `WAITED` | whoever is going to wait, with the list locked | before it is listed |
 //!
 //! The CAS makes an event that comes between the kernel's answer and the caller's conclusion win. While
-//! the word is `DRY` nobody asks the kernel: a read after a short read waits at once. After the peer has hung
-//! up, the end is still to be read after the last bytes, and no edge will tell of it.
+//! the word is `DRY` nobody asks the kernel: a read after a short read waits at once.
+//!
+//! # When a short read means that the socket is empty
+//! The rule holds for TCP alone. The kernel's `tcp_recvmsg_locked` (net/ipv4/tcp.c) copies from the receive queue until
+//! the buffer is full or the queue is empty, with these exceptions:
+//! * The end of the stream is read by a call of its own, and no edge tells of it after the last bytes. `EPOLLRDHUP` comes
+//!   with that end, and sets `UNSURE`.
+//! * A read stops at TCP's urgent mark. `EPOLLPRI` comes with the urgent byte, and sets `UNSURE`. If the byte was read
+//!   (`MSG_OOB`) before the poller saw it, the event lacks `EPOLLPRI` but the mark is still there. So the first such
+//!   read ends all conclusions: [`doubt_short_reads`].
+//! * A layer on the socket (`TCP_ULP`, kTLS) reads by records. So does the first one of the process end them.
+//!
+//! An event that the poller has not taken yet clears `DRY` when it does, so what came before the read is covered.
+//!
+//! Elsewhere a short read means nothing. A Unix stream's read stops after a message with descriptors, at a change of
+//! credentials and at the urgent mark (`unix_stream_read_generic`); SCTP's and datagrams' after a message; MPTCP's when
+//! its subflows have more that was not moved. A short write may be short of memory rather than of space, and then no
+//! event follows. epoll(7) promises more than that in its question 9, but for streams of plain bytes.
 //!
 //! Waiters set `WAITED` and are listed under one hold of a lock; the poller changes the word first, and takes
 //! the lock only if `WAITED` was set. So either it finds the waiter, or the waiter finds that it is not `DRY`.
@@ -28,10 +44,22 @@ use super::reactor::{self, Reactor};
 use crate::base::lock::Lock;
 
 const DRY: u32 = 1;
-const CLOSED: u32 = 2;
+/// A short read is no sign that the direction is empty.
+const UNSURE: u32 = 2;
 /// Somebody may be in the list. Set only together with `DRY`.
 const WAITED: u32 = 4;
 const TICK: u32 = 8;
+
+/// The process does what the events of a TCP socket do not tell of: see the head of the file.
+static DOUBTED: AtomicBool = AtomicBool::new(false);
+
+/// Ends all conclusions from short reads: urgent data is about to be read, or a layer put on a socket.
+#[cfg_attr(not(feature = "monkey"), expect(dead_code, reason = "the replaced functions see it"))]
+#[cold]
+pub(crate) fn doubt_short_reads() {
+    // Relaxed: a setting, which the calling thread has made before it acts on the socket.
+    DOUBTED.store(true, Ordering::Relaxed);
+}
 
 /// A way in which a descriptor can be ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +90,8 @@ impl Lane {
         Some(waiter)
     }
 
-    fn event(&self, hung_up: bool, woken: &mut impl FnMut(Claimed)) {
-        let sticky = if hung_up { CLOSED } else { 0 };
+    fn event(&self, unsure: bool, woken: &mut impl FnMut(Claimed)) {
+        let sticky = if unsure { UNSURE } else { 0 };
         let next = |word: u32| Some((word & !(DRY | WAITED)).wrapping_add(TICK) | sticky);
         // Release: pairs with the Acquire of whoever looks; what the kernel has is the kernel's to order.
         // Acquire: `WAITED` comes from whoever holds the lock now, or has held it.
@@ -100,9 +128,9 @@ impl Readiness {
     /// Takes in what epoll says, and wakes who waits for it.
     pub(super) fn event(&self, events: i32, woken: &mut impl FnMut(Claimed)) {
         let dead = events & (libc::EPOLLHUP | libc::EPOLLERR) != 0;
-        let hung_up = dead || events & libc::EPOLLRDHUP != 0;
-        if events & (libc::EPOLLIN | libc::EPOLLPRI) != 0 || hung_up {
-            self.lanes[0].event(hung_up, woken);
+        let unsure = dead || events & (libc::EPOLLRDHUP | libc::EPOLLPRI) != 0;
+        if events & libc::EPOLLIN != 0 || unsure {
+            self.lanes[0].event(unsure, woken);
         }
         if events & libc::EPOLLOUT != 0 || dead {
             self.lanes[1].event(dead, woken);
@@ -151,12 +179,20 @@ impl Source {
         let _ = word.compare_exchange(seen.0, seen.0 | DRY, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Says that the kernel moved less than there was room for after the word was `seen`.
+    /// Says that a read of plain TCP came up short after the word was `seen`. The head of the file has the exceptions.
     #[inline]
-    pub(crate) fn ran_short(&self, direction: Direction, seen: Seen) {
-        if seen.0 & CLOSED == 0 {
-            self.exhausted(direction, seen);
+    pub(crate) fn ran_short(&self, seen: Seen) {
+        // Relaxed: a setting. Whoever set it did so before the data that it is about was read.
+        if seen.0 & UNSURE == 0 && !DOUBTED.load(Ordering::Relaxed) {
+            self.exhausted(Direction::Read, seen);
         }
+    }
+
+    /// Tells whether a short read of the direction says nothing: the stream has ended, or urgent data has come.
+    #[cfg_attr(not(feature = "monkey"), expect(dead_code, reason = "reads that go on need it"))]
+    pub(crate) fn is_unsure(&self, direction: Direction) -> bool {
+        // Acquire: as in `ready`. Relaxed: as in `ran_short`.
+        self.lane(direction).word.load(Ordering::Acquire) & UNSURE != 0 || DOUBTED.load(Ordering::Relaxed)
     }
 
     /// Waits until the direction may be ready. A cancellation point.
@@ -209,7 +245,7 @@ impl Source {
         drop(home);
         for lane in &self.readiness.lanes {
             // Relaxed: an event of the descriptor that goes, if it comes late, costs the next one a look.
-            lane.word.fetch_and(!CLOSED, Ordering::Relaxed);
+            lane.word.fetch_and(!UNSURE, Ordering::Relaxed);
             lane.event(false, &mut Claimed::wake);
         }
     }

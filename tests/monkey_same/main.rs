@@ -26,6 +26,7 @@ mod huge;
 mod locks;
 mod moving;
 mod names;
+mod parts;
 mod queues;
 mod sockets;
 mod streams;
