@@ -6,12 +6,14 @@
 mod common;
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use common::{child, runtime, watched};
-use ropewalk::coroutine::{Boost, Coroutine, DefaultSwitch, Switch};
+use ropewalk::coroutine::{Boost, Coroutine, DefaultSwitch, Suspender, Switch};
 
 /// A thread-local that tells when it is destroyed.
 struct Local(AtomicU32);
@@ -151,6 +153,123 @@ fn a_handle_that_outlives_the_locals_finds_its_coroutine_ended() {
     .join()
     .unwrap();
     assert_eq!((told.recv(), answered.recv()), (Ok(ALIVE), Ok((true, None, false))));
+}
+
+type Kept<S> = Rc<RefCell<Option<Coroutine<(), Touches<S>, (), S>>>>;
+
+/// Does something with the handle of its coroutine when it is dropped, and tells.
+struct Touches<S: Switch>(Kept<S>, fn(&Kept<S>) -> u32, Sender<u32>);
+
+impl<S: Switch> Drop for Touches<S> {
+    fn drop(&mut self) {
+        self.2.send((self.1)(&self.0)).unwrap();
+    }
+}
+
+/// Each bit stands for one thing that a handle says of a coroutine which has not ended.
+fn looks<S: Switch>(kept: &Kept<S>) -> u32 {
+    let mut slot = kept.borrow_mut();
+    let Some(coroutine) = slot.as_mut() else { return 8 };
+    let resumed = catch_unwind(AssertUnwindSafe(|| coroutine.resume(()))).is_ok();
+    u32::from(!coroutine.is_done())
+        + 2 * u32::from(coroutine.snapshot().is_some())
+        + 4 * u32::from(coroutine.try_resume(()).is_ok() || resumed)
+}
+
+fn drops<S: Switch>(kept: &Kept<S>) -> u32 {
+    u32::from(kept.borrow_mut().take().is_none())
+}
+
+/// Leaves behind a suspended coroutine whose destructors touch its handle, and gives what they tell.
+fn touched_while_it_is_unwound<S: Switch>(touch: fn(&Kept<S>) -> u32, on_worker: bool) -> Vec<u32> {
+    let (tell, told) = channel();
+    let leave = move || {
+        let kept: Kept<S> = Rc::default();
+        let inner = Rc::clone(&kept);
+        let mut coroutine = Coroutine::new(move |out: &Suspender<(), Touches<S>, (), S>, ()| {
+            struct Yields<'a, S: Switch>(&'a Suspender<(), Touches<S>, (), S>, Option<Touches<S>>);
+            impl<S: Switch> Drop for Yields<'_, S> {
+                fn drop(&mut self) {
+                    // What it yields is dropped by the one that unwinds it.
+                    let touches = self.1.take().unwrap();
+                    drop(catch_unwind(AssertUnwindSafe(|| self.0.suspend(touches))));
+                }
+            }
+            let touches = || Touches(Rc::clone(&inner), touch, tell.clone());
+            // Dropped in the opposite order, the last one with the closure.
+            let (_last, first) = (touches(), touches());
+            let _yields = Yields(out, Some(touches()));
+            let _alive = touches();
+            out.suspend(first);
+        });
+        // Dropped while the coroutine is suspended, and alive.
+        std::mem::forget(coroutine.resume(()));
+        *kept.borrow_mut() = Some(coroutine);
+        KEPT.with_borrow_mut(|all| all.push(Box::new(kept)));
+    };
+    if on_worker {
+        let runtime = runtime(1);
+        runtime.run(leave);
+        drop(runtime);
+    } else {
+        std::thread::spawn(leave).join().unwrap();
+    }
+    told.try_iter().collect()
+}
+
+#[test]
+fn a_coroutine_that_touches_its_own_handle_while_its_thread_ends_it_finds_it_ended() {
+    watched(|| {
+        for on_worker in [false, true] {
+            assert_eq!(touched_while_it_is_unwound::<DefaultSwitch>(looks, on_worker), [0; 3]);
+            assert_eq!(touched_while_it_is_unwound::<Boost>(looks, on_worker), [0; 3]);
+        }
+    });
+}
+
+#[test]
+fn a_coroutine_that_drops_its_own_handle_while_its_thread_ends_it_is_freed_once() {
+    watched(|| {
+        for on_worker in [false, true] {
+            assert_eq!(touched_while_it_is_unwound::<DefaultSwitch>(drops, on_worker), [0, 1, 1]);
+            assert_eq!(touched_while_it_is_unwound::<Boost>(drops, on_worker), [0, 1, 1]);
+        }
+    });
+}
+
+#[test]
+fn a_panic_whose_payload_drops_the_handle_is_dropped_after_the_coroutine() {
+    struct Takes(Rc<RefCell<Option<Coroutine<(), ()>>>>);
+    // Only this thread ever has it.
+    struct Payload(Cell<u32>);
+    thread_local!(static SLOT: RefCell<Option<Takes>> = const { RefCell::new(None) });
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            let slot = SLOT.with_borrow(|slot| Rc::clone(&slot.as_ref().unwrap().0));
+            drop(slot.borrow_mut().take());
+            self.0.set(1);
+        }
+    }
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            // The unwinding that ends the coroutine is caught below, so this one goes on.
+            std::panic::resume_unwind(Box::new(Payload(Cell::new(0))));
+        }
+    }
+    std::thread::spawn(|| {
+        let slot = Rc::<RefCell<_>>::default();
+        SLOT.set(Some(Takes(Rc::clone(&slot))));
+        let mut coroutine = Coroutine::<(), ()>::new(|out, ()| {
+            let panics = Panics;
+            drop(catch_unwind(AssertUnwindSafe(|| out.suspend(()))));
+            drop(panics);
+        });
+        coroutine.resume(());
+        *slot.borrow_mut() = Some(coroutine);
+    })
+    .join()
+    .unwrap();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use core::cell::{Cell, UnsafeCell};
 use core::ptr::NonNull;
 
-use super::lingering::Node;
+use super::lingering::{Node, Phase};
 use super::pack::unpack;
 use super::stack::Stack;
 use super::switch::{Order, Raw, Switch, Word};
@@ -18,9 +18,10 @@ pub(super) struct Body<I, Y, R, S: Switch> {
     pub(super) node: Node,
     /// Its resumer while it runs, and where it is suspended; written by the switch.
     pub(super) link: UnsafeCell<<S as Raw>::Context>,
-    /// An address in the slot of the stack, and the size to which slots are aligned.
+    /// An address in the slot of the stack, and the size to which slots are aligned; that is zero once the
+    /// coroutine cannot suspend any more.
     pub(super) place: usize,
-    pub(super) stack_size: usize,
+    pub(super) stack_size: Cell<usize>,
     pub(super) stack: Stack,
     /// Whether it was told to unwind.
     told: Cell<bool>,
@@ -45,7 +46,7 @@ impl<I, Y, R, S: Switch> Body<I, Y, R, S> {
             node: unsafe { Node::new(end::<I, Y, R, S>) },
             link: UnsafeCell::new(context),
             place: stack.bottom().addr(),
-            stack_size: stack.size(),
+            stack_size: Cell::new(stack.size()),
             stack,
             told: Cell::new(false),
             ended: Cell::new(None),
@@ -106,7 +107,8 @@ impl<I, Y, R, S: Switch> Body<I, Y, R, S> {
     }
 }
 
-/// Unwinds a coroutine whose handle is elsewhere, or nowhere: see `lingering`. False if it runs.
+/// Unwinds a coroutine whose handle is elsewhere, or nowhere: see `lingering`. False if it runs: then it never
+/// suspends again.
 ///
 /// # Safety
 /// * The node is that of a coroutine of this very type that has started and not ended, on its thread.
@@ -119,14 +121,18 @@ unsafe fn end<I, Y, R, S: Switch>(node: NonNull<Node>) -> bool {
     let context = unsafe { link.read() };
     // SAFETY: it is the resumer's, who waits, or the coroutine's, which is suspended.
     let sp = unsafe { S::saved(context) }.sp;
-    if sp ^ this.place >= this.stack_size {
+    if sp ^ this.place >= this.stack_size.get() {
+        this.stack_size.set(0);
         return false;
     }
+    // Before the destructors run: they may hold the handle.
+    this.node.phase.set(Phase::Ending);
     // SAFETY: its link lies on its own stack, so it is suspended there.
     let ended = unsafe { Body::unwind(cell, context) };
-    // SAFETY: it has finished just now, and the body still has its stack. The handle has this context.
-    unsafe { S::bury(link, context) };
-    this.node.over.set(true);
+    if this.node.phase.replace(Phase::Over) == Phase::Abandoned {
+        // SAFETY: boxed when the coroutine was made; it has ended, and the handle has left it to this function.
+        drop(unsafe { Box::from_raw(cell.as_ptr()) });
+    }
     // Its result is nobody's, and a panic has nobody to go to.
     if let Ended::Panicked(payload) = unwind::catch(move || drop(ended)) {
         unwind::discard(payload);

@@ -4,23 +4,45 @@
 //! borrow from thread-locals (`LocalKey::with`), and lend that to other threads (`std::thread::scope`). So it is
 //! unwound before the first of those locals is destroyed; its handle finds it ended.
 //!
+//! Its destructors may hold that handle, so who may run, look at and free it is recorded before they run:
+//!
+//! | from | to | who | when |
+//! |---|---|---|---|
+//! | `Held` | `Ending` | the end of the thread | before it unwinds the coroutine |
+//! | `Ending` | `Abandoned` | the handle's drop | it leaves the body to the end of the thread |
+//! | `Ending` | `Over` | the end of the thread | the coroutine has ended: the handle's drop frees the body |
+//!
 //! Invariants:
 //! * I1: a node is in the list of the thread that runs its coroutine from the first frame's beginning to its end.
 //! * I2: while the list is not empty, a call of `end_all` comes before any destructor of a thread-local
-//!   (`sys::thread_exit`), but for coroutines that run now: then `exit` was called in one, and never returns.
+//!   (`sys::thread_exit`), but for coroutines that run now: then `exit` was called in one, and never returns. Such a
+//!   coroutine cannot suspend any more: its resumer would go on among destroyed locals.
 
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
 use crate::sys::thread_exit;
 
+/// Who may resume a coroutine, look at it and free it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its handle.
+    Held,
+    /// The end of its thread, which unwinds it.
+    Ending,
+    /// As `Ending`, and the handle is gone.
+    Abandoned,
+    /// It has ended with its thread. The handle frees it.
+    Over,
+}
+
 /// The part of a coroutine's body that its thread knows.
 #[derive(Debug)]
 pub(super) struct Node {
     prev: Cell<*const Node>,
     next: Cell<*const Node>,
-    /// It has ended here, and its handle does not know.
-    pub(super) over: Cell<bool>,
+    /// See [`Phase`].
+    pub(super) phase: Cell<Phase>,
     /// Unwinds the coroutine of this node; false if it runs.
     end: unsafe fn(NonNull<Node>) -> bool,
 }
@@ -46,7 +68,7 @@ impl Node {
     ///   unless it returns false.
     pub(super) unsafe fn new(end: unsafe fn(NonNull<Node>) -> bool) -> Self {
         let none = || Cell::new(ptr::null());
-        Self { prev: none(), next: none(), over: Cell::new(false), end }
+        Self { prev: none(), next: none(), phase: Cell::new(Phase::Held), end }
     }
 
     /// Puts it into the calling thread's list.

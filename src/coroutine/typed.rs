@@ -20,12 +20,13 @@ use std::panic;
 
 use super::body::Body;
 use super::build::CoroutineBuilder;
+use super::lingering::{self, Phase};
 use super::pack::{pack, unpack};
 use super::stack::Stack;
 use super::state::{Snapshot, State};
 use super::switch::{DefaultSwitch, Order, Raw, Switch, Word};
 use super::unwind::{self, Ended, Kill};
-use super::{id, lingering, overflow};
+use super::{id, overflow};
 
 /// The right to suspend the coroutine that it was given to.
 ///
@@ -46,15 +47,16 @@ impl<I, Y, R, S: Switch> Suspender<I, Y, R, S> {
     /// Gives `value` to the resumer, and returns with the next input.
     ///
     /// # Panics
-    /// If the caller is not this very coroutine, but another one or one nested in it. Dropping a
+    /// If the caller is not this very coroutine, but another one or one nested in it; and if it has called `exit`,
+    /// whose handlers suspend it. Dropping a
     /// suspended coroutine unwinds it from here, without a word of the panic hook.
     #[inline]
     pub fn suspend(&self, value: Y) -> I {
         // SAFETY: whoever has the suspender is on the coroutine's stack, or on one resumed from there.
         let cell = unsafe { self.cell.as_ref() };
         let here = MaybeUninit::<u8>::uninit();
-        if ptr::from_ref(&here).addr() ^ cell.place >= cell.stack_size {
-            wrong_suspender();
+        if ptr::from_ref(&here).addr() ^ cell.place >= cell.stack_size.get() {
+            wrong_suspender(cell.stack_size.get());
         }
         let value = ManuallyDrop::new(value);
         // SAFETY: the check above says that the caller is the coroutine of this link.
@@ -67,7 +69,11 @@ impl<I, Y, R, S: Switch> Suspender<I, Y, R, S> {
 }
 
 #[cold]
-fn wrong_suspender() -> ! {
+fn wrong_suspender(stack_size: usize) -> ! {
+    assert!(
+        stack_size > 0,
+        "a coroutine suspends while its thread ends, because `exit` was called in it: nobody could go on in its place"
+    );
     panic!(
         "a suspender was used by code that is not its coroutine: only the coroutine itself can suspend, not one that it resumes"
     )
@@ -182,7 +188,7 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
     /// ```
     pub fn is_done(&self) -> bool {
         // SAFETY: the cell is alive until `free`.
-        self.cell.is_none_or(|cell| unsafe { cell.as_ref() }.node.over.get())
+        self.cell.is_none_or(|cell| unsafe { cell.as_ref() }.node.phase.get() != Phase::Held)
     }
 
     /// Runs the coroutine until it suspends or returns.
@@ -214,23 +220,23 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
     #[inline]
     pub fn try_resume(&mut self, input: I) -> Result<State<Y, R>, I> {
         let Some(cell) = self.cell else { return Err(input) };
+        // SAFETY: the cell is alive until `free`.
+        if unsafe { cell.as_ref() }.node.phase.get() != Phase::Held {
+            return Err(input);
+        }
         let input = ManuallyDrop::new(input);
-        // SAFETY: the cell is alive until `free`, and suspended or new: it has not ended, or is buried.
+        // SAFETY: it has not ended, and this handle alone may run it: so it is suspended, or new.
         match unsafe { self.step(cell, pack(&input)) } {
             // SAFETY: `suspend` packs a value, which lies on the frame that waits for us.
             Some(value) => Ok(State::Yielded(unsafe { unpack(value) })),
-            None => match self.finish() {
-                Some(result) => Ok(State::Returned(result)),
-                // Nobody has taken it.
-                None => Err(ManuallyDrop::into_inner(input)),
-            },
+            None => Ok(State::Returned(self.finish())),
         }
     }
 
     /// Switches into the coroutine, and back; `None` when it has ended.
     ///
     /// # Safety
-    /// * The cell is this coroutine's, which is new, suspended or buried.
+    /// * The cell is this coroutine's, which is new or suspended.
     /// * The word is a packed input, which stays until this returns.
     #[inline(always)]
     unsafe fn step(&mut self, cell: NonNull<Body<I, Y, R, S>>, word: Word) -> Option<Word> {
@@ -242,15 +248,15 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
         word
     }
 
-    /// Takes the result of a coroutine that has just ended; `None` if it was ended with its thread's locals.
+    /// Takes the result of a coroutine that has just ended.
     #[cold]
-    fn finish(&mut self) -> Option<R> {
+    fn finish(&mut self) -> R {
         let cell = self.cell.expect("a coroutine ends once");
         // SAFETY: the cell is alive until `free`.
         let ended = unsafe { cell.as_ref() }.ended.take();
         self.free();
-        match ended? {
-            Ended::Value(value) => Some(value),
+        match ended.expect("a coroutine says how it has ended before it does") {
+            Ended::Value(value) => value,
             Ended::Panicked(payload) => panic::resume_unwind(payload),
             // A scheduled coroutine that was cancelled inside: the unwinding goes on outside.
             Ended::Killed => panic::resume_unwind(Box::new(Kill)),
@@ -269,10 +275,10 @@ impl<I, Y, R, S: Switch> Coroutine<I, Y, R, S> {
         let cell = self.cell?;
         // SAFETY: the cell is alive.
         let cell = unsafe { cell.as_ref() };
-        if cell.node.over.get() {
+        if cell.node.phase.get() != Phase::Held {
             return None;
         }
-        // SAFETY: it is suspended: `&self` says that nobody resumes it now.
+        // SAFETY: it is suspended: `&self` and its phase say that nobody runs it now.
         let registers = unsafe { S::saved(self.context) };
         let (stack_bottom, stack_top) = (cell.stack.bottom().addr(), cell.stack.top().addr());
         let bytes_used = stack_top - registers.sp;
@@ -293,8 +299,10 @@ impl<I, Y, R, S: Switch> Drop for Coroutine<I, Y, R, S> {
         let Some(cell) = self.cell else { return };
         // SAFETY: the cell is alive.
         let this = unsafe { cell.as_ref() };
-        if this.node.over.get() {
-            return self.free();
+        match this.node.phase.get() {
+            Phase::Held => {}
+            Phase::Over => return self.free(),
+            Phase::Ending | Phase::Abandoned => return this.node.phase.set(Phase::Abandoned),
         }
         if let Some(start) = this.start.take() {
             self.free();

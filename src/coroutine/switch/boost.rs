@@ -95,10 +95,6 @@ impl Raw for Boost {
     ) -> (*mut (), Option<Word>) {
         let mut parcel = Parcel { word, order };
         let mut other = coroutine;
-        // SAFETY: the link lives.
-        if unsafe { link.read() }.is_null() {
-            return (coroutine, None);
-        }
         let mut data = (&raw mut parcel).expose_provenance();
         if other.addr() & 1 != 0 {
             let first = other.map_addr(|address| address & !1).cast::<First>();
@@ -146,11 +142,6 @@ impl Raw for Boost {
         // SAFETY: `resume` has left it on its stack, and waits.
         let parcel = unsafe { parcel.read() };
         (parcel.word, parcel.order)
-    }
-
-    unsafe fn bury(link: *mut *mut (), _coroutine: *mut ()) {
-        // SAFETY: the link lives.
-        unsafe { link.write(ptr::null_mut()) };
     }
 
     unsafe fn saved(context: *mut ()) -> SavedRegisters {

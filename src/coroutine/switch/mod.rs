@@ -124,12 +124,6 @@ mod sealed {
         /// * `link` is the link of the coroutine that calls this.
         unsafe fn suspend(link: *mut Self::Context, word: Word) -> (Word, Order);
 
-        /// Makes every resume at this context end at once, as that of a coroutine that finishes.
-        ///
-        /// # Safety
-        /// * The coroutine was suspended there, and has finished since; its stack and its link are still its own.
-        unsafe fn bury(link: *mut Self::Context, coroutine: Self::Context);
-
         /// Asks the processor to bring a suspended side's registers, and the frames above them, near. A hint: nothing
         /// else happens, and nothing at all where there is no such request.
         #[inline(always)]

@@ -88,12 +88,6 @@ unsafe extern "C" fn trampoline() {
     )
 }
 
-/// Where a coroutine that is buried goes on: not at all. Called by `resume` as any other, it returns as if finished.
-#[unsafe(naked)]
-unsafe extern "C" fn buried() {
-    naked_asm!("mov edx, 1", "ret")
-}
-
 impl Raw for Assembly {
     type Context = *mut usize;
 
@@ -167,11 +161,6 @@ impl Raw for Assembly {
             );
         }
         (back, Order::of(order))
-    }
-
-    unsafe fn bury(_link: *mut *mut usize, coroutine: *mut usize) {
-        // SAFETY: the caller says that nobody needs the stack any more; where it goes on lies at the context.
-        unsafe { coroutine.write(buried as *const () as usize) };
     }
 
     #[inline(always)]
