@@ -20,45 +20,60 @@
 // Under `cfg(loom)` only the words that are model-checked are used.
 #![cfg_attr(loom, allow(dead_code))]
 
+// On any other system, this is to be the only error: each module below is left out there.
+#[cfg(not(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+compile_error!("ropewalk supports Linux on x86-64 and on aarch64 (glibc or musl), and nothing else");
+
 #[doc(hidden)]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod base;
 #[doc(hidden)]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod sys;
 
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod channel;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod coroutine;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod io;
-#[cfg(all(not(loom), feature = "monkey", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    not(loom),
+    feature = "monkey",
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 pub mod monkey;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod net;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod process;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod queue;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod runtime;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod shm;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod sync;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod thread;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod time;
 
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[doc(inline)]
 pub use coroutine::{
     Builder, JoinError, JoinHandle, block_on, current, is_coroutine, join_all, park, park_timeout, scope,
     shield, sleep, spawn, timeout, yield_now,
 };
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use process::pool::{AnyPool as Pool, Pending};
-#[cfg(not(loom))]
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[doc(inline)]
 pub use runtime::Runtime;
 

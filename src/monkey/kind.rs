@@ -107,6 +107,7 @@ fn is_in_memory(fd: c_int) -> bool {
         return false;
     }
     // SAFETY: the kernel has filled it.
-    let kind = unsafe { place.assume_init() }.f_type as u64;
-    IN_MEMORY.contains(&kind)
+    let kind = unsafe { place.assume_init() }.f_type;
+    // musl has the type unsigned, glibc signed.
+    IN_MEMORY.contains(&u64::from_ne_bytes(kind.to_ne_bytes()))
 }

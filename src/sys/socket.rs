@@ -93,7 +93,7 @@ impl RawAddr {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         for (place, byte) in raw.sun_path.iter_mut().zip(bytes) {
-            *place = byte.cast_signed();
+            *place = libc::c_char::from_ne_bytes([*byte]);
         }
         let len = mem::offset_of!(libc::sockaddr_un, sun_path) + bytes.len() + 1;
         Ok(Self::with(raw, len))
@@ -116,7 +116,7 @@ impl RawAddr {
         };
         // The name follows a zero.
         for (place, byte) in raw.sun_path[1..].iter_mut().zip(name) {
-            *place = byte.cast_signed();
+            *place = libc::c_char::from_ne_bytes([*byte]);
         }
         Ok(Self::with(raw, mem::offset_of!(libc::sockaddr_un, sun_path) + 1 + name.len()))
     }

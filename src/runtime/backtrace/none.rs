@@ -19,6 +19,10 @@ pub(crate) unsafe fn registers(_: *mut c_void) -> [usize; REGISTERS] {
 /// * None; it is unsafe where it reads the stack.
 pub(crate) unsafe fn copy(_: usize, _: &[AtomicUsize]) {}
 
-pub(crate) fn render(_: Sample) -> Option<String> {
+pub(crate) fn render(sample: Sample) -> Option<String> {
+    debug_assert!(
+        sample.registers == [0] && sample.stack.is_empty(),
+        "a stack was copied that nothing can walk"
+    );
     None
 }
