@@ -15,8 +15,9 @@ use crate::sys::process;
 
 type Constructor = extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
-#[used]
-#[unsafe(link_section = ".init_array")]
+// Miri calls constructors without arguments.
+#[cfg_attr(not(miri), used, unsafe(link_section = ".init_array"))]
+#[cfg_attr(miri, expect(dead_code))]
 static ENTRY: Constructor = divert;
 
 /// Whether `divert` has run: if not, the linker has left it out, and a child would run `main` again.

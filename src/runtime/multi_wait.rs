@@ -34,11 +34,10 @@ impl<'a> MultiWait<'a> {
         note: u64,
         ready: impl FnOnce(&mut S, &mut WaitList) -> bool,
     ) -> bool {
-        let mut entry = None;
-        // SAFETY: the box is leaked here, and freed in `drop` after the entry was taken out.
-        let is_ready = unsafe { queue.enlist(self.waiter, (key, note), ready, &mut entry) };
-        self.places.push(entry.map(|entry| (queue as &dyn Place, NonNull::from(Box::leak(entry)))));
-        is_ready
+        // SAFETY: it is freed in `leave`, after it was taken out.
+        let entry = unsafe { queue.enlist(self.waiter, (key, note), ready) };
+        self.places.push(entry.map(|entry| (queue as &dyn Place, entry)));
+        entry.is_none()
     }
 
     /// Says that one more has nothing to wait for by a wake.

@@ -123,7 +123,8 @@ impl ThreadParty {
         let name = std::thread::current().name().map(str::to_owned);
         let number = super::current::thread_number();
         let index = THREADS.lock().insert((name, number));
-        let id = THREAD | u32::try_from(index).expect("fewer than 2^29 threads");
+        let index = u32::try_from(index).ok().filter(|index| *index < THREAD);
+        let id = THREAD | index.expect("fewer than 2^29 threads live, or have ended with a mutex locked");
         Box::into_raw(Box::new(Party::new(id)))
     }
 }

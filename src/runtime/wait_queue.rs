@@ -346,25 +346,24 @@ impl<S> Place for WaitQueue<S> {
 }
 
 impl<S> WaitQueue<S> {
-    /// Asks `ready` under the lock, and puts an entry into the queue if it is not; true if it is.
+    /// Asks `ready` under the lock. If it is not, puts a boxed entry into the queue, and returns it.
     ///
     /// # Safety
-    /// * The entry stays in place until [`Place::take_out`].
+    /// * The caller frees the entry, and not before [`Place::take_out`] has returned.
     pub(super) unsafe fn enlist(
         &self,
         waiter: Waiter,
         (key, note): (usize, u64),
         ready: impl FnOnce(&mut S, &mut WaitList) -> bool,
-        entry: &mut Option<Box<Entry>>,
-    ) -> bool {
+    ) -> Option<NonNull<Entry>> {
         let mut guard = self.lock();
         let (state, list) = &mut *guard;
         if ready(state, list) {
-            return true;
+            return None;
         }
-        let place = entry.insert(Box::new(Entry::new(waiter, key, note, true)));
-        // SAFETY: boxed, and kept by the caller.
-        unsafe { list.push(NonNull::from(&mut **place), false) };
-        false
+        let entry = NonNull::from(Box::leak(Box::new(Entry::new(waiter, key, note, true))));
+        // SAFETY: leaked, and kept by the caller.
+        unsafe { list.push(entry, false) };
+        Some(entry)
     }
 }

@@ -16,7 +16,7 @@
 
 use core::ffi::CStr;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -187,55 +187,54 @@ impl Drop for Region {
     }
 }
 
-/// How many bytes at `place` come before a whole word, and how many whole words follow.
-fn split(place: NonNull<u8>, count: usize) -> (usize, usize) {
-    let first = place.as_ptr().align_offset(align_of::<u64>()).min(count);
-    (first, (count - first) / size_of::<u64>())
-}
-
-fn byte(place: NonNull<u8>, at: usize) -> &'static AtomicU8 {
-    // SAFETY: only called below, for mapped bytes that are used within the call.
-    let place = unsafe { place.add(at) };
-    // SAFETY: mapped, and all who race for it use atomics (R3).
-    unsafe { AtomicU8::from_ptr(place.as_ptr()) }
-}
-
-fn word(place: NonNull<u8>, at: usize) -> &'static AtomicU64 {
-    // SAFETY: as in `byte`.
-    let place = unsafe { place.add(at) };
-    // SAFETY: as in `byte`, and `split` has aligned it.
-    unsafe { AtomicU64::from_ptr(place.as_ptr().cast()) }
+/// The word that byte `at` of a region lies in, and the place of that byte in the word.
+fn word(place: NonNull<u8>, at: usize) -> (&'static AtomicU64, usize) {
+    let within = (place.addr().get() + at) % size_of::<u64>();
+    // SAFETY: only called below, for mapped bytes. A region is whole pages, so the word is mapped as well.
+    let place = unsafe { place.offset(at as isize - within as isize) };
+    // SAFETY: mapped and aligned, used within the call, and all who race for it use atomics of this size (R3).
+    (unsafe { AtomicU64::from_ptr(place.as_ptr().cast()) }, within)
 }
 
 /// Copies shared bytes, which others may be writing.
 fn copy_out(place: NonNull<u8>, into: &mut [u8]) {
-    let (first, words) = split(place, into.len());
-    let (head, rest) = into.split_at_mut(first);
-    let (body, tail) = rest.split_at_mut(words * size_of::<u64>());
-    // Relaxed throughout: nothing rides on it; locks and events order those who want order.
-    head.iter_mut().enumerate().for_each(|(at, to)| *to = byte(place, at).load(Ordering::Relaxed));
-    for (index, to) in body.chunks_exact_mut(size_of::<u64>()).enumerate() {
-        to.copy_from_slice(
-            &word(place, first + index * size_of::<u64>()).load(Ordering::Relaxed).to_ne_bytes(),
-        );
+    let mut at = 0;
+    while at < into.len() {
+        let (word, within) = word(place, at);
+        let count = (size_of::<u64>() - within).min(into.len() - at);
+        // Relaxed: nothing rides on it; locks and events order those who want order.
+        let bytes = word.load(Ordering::Relaxed).to_ne_bytes();
+        into[at..at + count].copy_from_slice(&bytes[within..within + count]);
+        at += count;
     }
-    let from = first + words * size_of::<u64>();
-    tail.iter_mut().enumerate().for_each(|(at, to)| *to = byte(place, from + at).load(Ordering::Relaxed));
 }
 
 /// Copies bytes to shared memory, where others may be reading or writing.
+///
+/// Accesses of different sizes to the same bytes must not race, so a word at the edge is exchanged whole.
 fn copy_in(place: NonNull<u8>, bytes: &[u8]) {
-    let (first, words) = split(place, bytes.len());
-    let (head, rest) = bytes.split_at(first);
-    let (body, tail) = rest.split_at(words * size_of::<u64>());
-    // Relaxed: as in `copy_out`.
-    head.iter().enumerate().for_each(|(at, from)| byte(place, at).store(*from, Ordering::Relaxed));
-    for (index, from) in body.chunks_exact(size_of::<u64>()).enumerate() {
-        let value = u64::from_ne_bytes(from.try_into().expect("chunks of eight bytes"));
-        word(place, first + index * size_of::<u64>()).store(value, Ordering::Relaxed);
+    let mut at = 0;
+    while at < bytes.len() {
+        let (word, within) = word(place, at);
+        let count = (size_of::<u64>() - within).min(bytes.len() - at);
+        let part = &bytes[at..at + count];
+        // Relaxed throughout: as in `copy_out`.
+        if let Ok(whole) = part.try_into() {
+            word.store(u64::from_ne_bytes(whole), Ordering::Relaxed);
+        } else {
+            let mut before = word.load(Ordering::Relaxed);
+            loop {
+                let mut after = before.to_ne_bytes();
+                after[within..within + count].copy_from_slice(part);
+                let after = u64::from_ne_bytes(after);
+                match word.compare_exchange_weak(before, after, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => break,
+                    Err(now) => before = now,
+                }
+            }
+        }
+        at += count;
     }
-    let to = first + words * size_of::<u64>();
-    tail.iter().enumerate().for_each(|(at, from)| byte(place, to + at).store(*from, Ordering::Relaxed));
 }
 
 #[cfg(test)]
@@ -264,6 +263,25 @@ mod tests {
                 assert_eq!(back, bytes);
             }
         }
+    }
+
+    #[test]
+    fn writers_of_neighbouring_bytes_do_not_undo_each_other() {
+        let region = Region::new(64).unwrap();
+        std::thread::scope(|scope| {
+            for (at, len) in [(0, 3), (3, 7), (10, 1), (11, 13)] {
+                let region = &region;
+                scope.spawn(move || {
+                    for round in 0..2_000u16 {
+                        let bytes = vec![round as u8; len];
+                        region.write(at, &bytes);
+                        let mut back = vec![0; len];
+                        region.read(at, &mut back);
+                        assert_eq!(back, bytes);
+                    }
+                });
+            }
+        });
     }
 
     #[test]

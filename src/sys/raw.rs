@@ -7,7 +7,7 @@
 ///
 /// # Safety
 /// * The call is one that takes these arguments: memory they name is as the kernel's manual says.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline(always)]
 pub(crate) unsafe fn call(number: libc::c_long, args: [usize; 6]) -> isize {
     let answer: isize;
@@ -34,7 +34,7 @@ pub(crate) unsafe fn call(number: libc::c_long, args: [usize; 6]) -> isize {
 ///
 /// # Safety
 /// * The call is one that takes these arguments: memory they name is as the kernel's manual says.
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(miri)))]
 #[inline(always)]
 pub(crate) unsafe fn call(number: libc::c_long, args: [usize; 6]) -> isize {
     let answer: isize;
@@ -55,16 +55,20 @@ pub(crate) unsafe fn call(number: libc::c_long, args: [usize; 6]) -> isize {
     answer
 }
 
-/// Makes a system call. Targets without an instruction here have no `monkey` either, so libc's own function is
-/// what is reached.
+/// Makes a system call by libc's function, for Miri, which knows the futex's call and no instruction.
 ///
 /// # Safety
 /// * The call is one that takes these arguments: memory they name is as the kernel's manual says.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(miri)]
 pub(crate) unsafe fn call(number: libc::c_long, args: [usize; 6]) -> isize {
-    let [a, b, c, d, e, f] = args;
+    use core::ptr::with_exposed_provenance;
+
+    assert_eq!(number, libc::SYS_futex, "Miri knows no other system call");
+    let [word, operation, value, limit, ..] = args;
+    let (word, limit) =
+        (with_exposed_provenance::<u32>(word), with_exposed_provenance::<libc::timespec>(limit));
     // SAFETY: the caller's duty.
-    let answer = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    let answer = unsafe { libc::syscall(number, word, operation as i32, value as i32, limit) };
     if answer == -1 {
         return std::io::Error::last_os_error().raw_os_error().map_or(-1, |error| -(error as isize));
     }

@@ -37,7 +37,7 @@ pub(crate) fn arm(call: fn()) {
     CALL.set(Some(call));
     // The first time on a thread this comes to `__cxa_thread_atexit_impl` below, by way of std.
     let _ = LAST.try_with(|_| ());
-    #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+    #[cfg(all(target_env = "gnu", not(target_feature = "crt-static"), not(miri)))]
     glibc::register_again();
 }
 
@@ -47,7 +47,7 @@ fn run() {
     }
 }
 
-#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+#[cfg(all(target_env = "gnu", not(target_feature = "crt-static"), not(miri)))]
 mod glibc {
     use core::ffi::{c_int, c_void};
     use core::mem;

@@ -157,20 +157,25 @@ impl<T> Blocks<T> {
                 // SAFETY: boxed, and used by nobody else (I3).
                 self.put(unsafe { Box::from_raw(at) });
             } else {
-                self.let_wait(this);
+                // SAFETY: as for this block itself.
+                unsafe { self.let_wait(at) };
             }
             at = after;
         }
     }
 
-    fn let_wait(&self, block: &Block<T>) {
+    /// Pushes a block onto `limbo`.
+    ///
+    /// # Safety
+    /// * As for `retire`. The pointer is the one that `Box::into_raw` has given: who takes it frees the block with it.
+    unsafe fn let_wait(&self, block: *mut Block<T>) {
         // Relaxed: the CAS decides.
         let mut top = self.limbo.load(Ordering::Relaxed);
         loop {
-            block.waiting.store(top, Ordering::Relaxed);
-            let this = ptr::from_ref(block).cast_mut();
+            // SAFETY: boxed, and only this call has it until the CAS below.
+            unsafe { &*block }.waiting.store(top, Ordering::Relaxed);
             // Release pairs with the Acquire in `retire`. LAST: another may have it after this.
-            match self.limbo.compare_exchange_weak(top, this, Ordering::Release, Ordering::Relaxed) {
+            match self.limbo.compare_exchange_weak(top, block, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => top = now,
             }

@@ -29,7 +29,7 @@
 //! Invariants:
 //! * I1: the mapping has `len(workers)` bytes, zeros at first, and is touched through this type only.
 //! * I2: the body of a slot is written by the parent, while it is `FREE`, and read by the worker that has made it
-//!   `TAKEN`; the parent may read it then too.
+//!   `TAKEN`. Other threads of the parent read `task` beside it, which is atomic, and look at the state again.
 
 use core::cell::UnsafeCell;
 use core::mem;
@@ -91,6 +91,8 @@ pub(super) const ASKED: u32 = u32::MAX;
 #[repr(C, align(64))]
 struct Slot {
     state: AtomicU64,
+    /// The number of the task that the body is of. The parent reads it while the slot may change hands.
+    task: AtomicU64,
     body: UnsafeCell<mem::MaybeUninit<Body>>,
 }
 
@@ -172,6 +174,8 @@ impl Board {
             }
             // SAFETY: free, so nobody reads it (I2).
             unsafe { slot.body.get().write(mem::MaybeUninit::new(*body)) };
+            // Release pairs with the Acquire in `claims`: `FREE` is seen by who reads this number.
+            slot.task.store(body.id, Ordering::Release);
             // Release pairs with the Acquire in `take`: the body is written before.
             slot.state.store(state(position, 0, READY), Ordering::Release);
             // Release pairs with the SeqCst in `look`: the state is not older.
@@ -288,11 +292,11 @@ impl Board {
             if seen & KIND != TAKEN {
                 return None;
             }
-            // SAFETY: the parent, which asks, is the only one that writes it (I2).
-            let body = unsafe { slot.body.get().read() };
-            // SAFETY: the parent has written it before it was ready.
-            let task = unsafe { body.assume_init() }.id;
-            Some(Claim { worker: (seen >> 2 & WORKERS) as usize, position: seen >> 16, task })
+            // Acquire pairs with the Release in `put`: a number of a later task comes after a change of the state.
+            let task = slot.task.load(Ordering::Acquire);
+            // Relaxed: the load above orders it. States never return, so the task is the one that was claimed.
+            let is_still = slot.state.load(Ordering::Relaxed) == seen;
+            is_still.then_some(Claim { worker: (seen >> 2 & WORKERS) as usize, position: seen >> 16, task })
         })
     }
 
@@ -303,10 +307,8 @@ impl Board {
             // Acquire: what the dead has written; the kernel has told of its end.
             let seen = slot.state.load(Ordering::Acquire);
             if seen & 0xffff == state(0, worker, TAKEN) {
-                // SAFETY: the worker that had taken it is dead, and others leave it alone (I2).
-                let body = unsafe { slot.body.get().read() };
-                // SAFETY: the parent has written it before it was ready.
-                held = Some(unsafe { body.assume_init() }.id);
+                // Relaxed: written before the state that was seen; the parent writes it again when the slot is free.
+                held = Some(slot.task.load(Ordering::Relaxed));
                 // Release: as in `take`.
                 slot.state.store(state((seen >> 16) + SLOTS, 0, FREE), Ordering::Release);
             }
