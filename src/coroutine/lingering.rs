@@ -71,18 +71,19 @@ impl Node {
         Self { prev: none(), next: none(), phase: Cell::new(Phase::Held), end }
     }
 
-    /// Puts it into the calling thread's list.
+    /// Puts a node into the calling thread's list, by a pointer that may reach the whole body.
     ///
     /// # Safety
-    /// * It stays at this address until [`leave`](Self::leave), which the same thread calls.
-    pub(super) unsafe fn enter(&self) {
+    /// * It lives, and stays at this address until [`leave`](Self::leave), which the same thread calls.
+    pub(super) unsafe fn enter(node: NonNull<Self>) {
         // Again, if the thread's locals are being destroyed since.
         prepare();
-        let first = FIRST.replace(self);
-        self.next.set(first);
+        let first = FIRST.replace(node.as_ptr());
+        // SAFETY: the caller's duty.
+        unsafe { node.as_ref() }.next.set(first);
         // SAFETY: null, or in this thread's list, so it lives (I1).
         if let Some(first) = unsafe { first.as_ref() } {
-            first.prev.set(self);
+            first.prev.set(node.as_ptr());
         }
     }
 

@@ -20,7 +20,7 @@ use std::panic;
 
 use super::body::Body;
 use super::build::CoroutineBuilder;
-use super::lingering::{self, Phase};
+use super::lingering::{self, Node, Phase};
 use super::pack::{pack, unpack};
 use super::stack::Stack;
 use super::state::{Snapshot, State};
@@ -345,8 +345,8 @@ unsafe extern "C" fn entry<I, Y, R, S: Switch>(arg: *mut (), input: Word, order:
     let cell = NonNull::new(arg.cast::<Body<I, Y, R, S>>()).expect("a coroutine is made with its cell");
     // SAFETY: a coroutine that runs is alive.
     let this = unsafe { cell.as_ref() };
-    // SAFETY: the body does not move, and is not freed before the coroutine has ended, here.
-    unsafe { this.node.enter() };
+    // SAFETY: the body begins with its node, does not move, and is not freed before the coroutine has ended, here.
+    unsafe { Node::enter(cell.cast()) };
     let suspender = Suspender { cell };
     let ended = match (Order::of(order), this.start.take()) {
         (Order::Run, Some(start)) => {

@@ -40,7 +40,7 @@ pub(crate) fn deliver(worker: &Worker, task: &TaskRef) {
         return;
     }
     let Some(ticket) = party.word.current() else { return };
-    let waiter = Waiter::new(NonNull::from(party), ticket);
+    let waiter = Waiter::new(task.pointer().cast(), ticket);
     // SAFETY: the reference keeps the task alive.
     if let Some(claimed) = unsafe { waiter.claim_as(Outcome::Cancelled) } {
         worker.push_woken(claimed.into_task());
@@ -93,7 +93,8 @@ pub(crate) fn insist(worker: &Worker, task: &Task) {
             task.id
         ));
     }
-    worker.push_ready(NonNull::from(task));
+    // The pointer that the worker has given to the party reaches the whole task.
+    worker.push_ready(party::current().cast());
     park::suspend(task);
 }
 

@@ -208,21 +208,26 @@ fn take_permit(deadline: Option<Instant>) -> bool {
 pub fn yield_now() {
     match task() {
         // SAFETY: the task that runs is alive.
-        Some(task) => yield_task(unsafe { task.as_ref() }),
+        Some(task) => unsafe { yield_task(task) },
         None => thread::yield_now(),
     }
 }
 
 /// Inlined: see [`park::park`].
+///
+/// # Safety
+/// * It is the task that runs.
 #[inline(always)]
-fn yield_task(task: &Task) {
+unsafe fn yield_task(running: NonNull<Task>) {
+    // SAFETY: the task that runs is alive.
+    let task = unsafe { running.as_ref() };
     let worker: *const Worker = task.party.home();
     // SAFETY: the worker that runs this very coroutine.
     let worker = unsafe { &*worker };
     if (thread::panicking() || task.is_cancelled()) && stays(worker, task) {
         return;
     }
-    worker.push_ready(NonNull::from(task));
+    worker.push_ready(running);
     park::suspend(task);
 }
 

@@ -82,6 +82,11 @@ impl Waiter {
         Self { party, ticket }
     }
 
+    /// Whose wait it is.
+    pub(super) fn party(self) -> NonNull<Party> {
+        self.party
+    }
+
     /// Closes a wait that was never published.
     #[inline]
     pub(crate) fn abandon(self) {

@@ -29,7 +29,8 @@ impl Worker {
 
     /// Holds the worker's runtime.
     pub(crate) fn hold(&self) -> Arc<Core> {
-        let core = core::ptr::from_ref(self.core());
+        // The pointer that the Arc has given, which reaches its counts as well.
+        let core = self.core;
         // SAFETY: the core is in an Arc, which is alive as long as the worker is.
         unsafe { Arc::increment_strong_count(core) };
         // SAFETY: the count has just been taken for this Arc.

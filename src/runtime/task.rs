@@ -151,6 +151,11 @@ impl TaskRef {
         Self(task)
     }
 
+    /// The task's own pointer, which reaches all of it and not the header only.
+    pub(crate) fn pointer(&self) -> NonNull<Task> {
+        self.0
+    }
+
     /// Counts one more reference to a task that is alive.
     ///
     /// # Safety
@@ -289,7 +294,7 @@ unsafe fn run<F: FnOnce() -> T, T, H: Hook>(task: NonNull<Task>) {
     };
     Extra::drop_locals(&cell.task);
     // SAFETY: the coroutine alone touches the stage, and borrows nothing of it.
-    unsafe { finish(cell, result) };
+    unsafe { finish::<F, T, H>(task, result) };
     // Wakers, and results that nobody takes, may have made new ones; whoever drops the last reference to the
     // task is on any thread, and they need not be `Send`.
     Extra::drop_locals(&cell.task);
@@ -303,22 +308,25 @@ unsafe fn refuse<F, T, H: Hook>(task: NonNull<Task>, why: String) {
     // SAFETY: it has not started, so whoever took it out of its queue alone touches the stage.
     drop_quietly(mem::replace(unsafe { &mut *cell.stage.get() }, Stage::Empty));
     // SAFETY: as above.
-    unsafe { finish(cell, Err(JoinError::Panicked(Box::new(why)))) };
+    unsafe { finish::<F, T, H>(task, Err(JoinError::Panicked(Box::new(why)))) };
 }
 
 /// Stores the result and tells whoever waits for it.
 ///
 /// # Safety
+/// * The task is alive, and of this very cell type.
 /// * The caller alone touches the stage, and borrows nothing of it.
 #[inline]
-unsafe fn finish<F, T, H: Hook>(cell: &TaskCell<F, T, H>, result: Result<T, JoinError>) {
+unsafe fn finish<F, T, H: Hook>(task: NonNull<Task>, result: Result<T, JoinError>) {
+    // SAFETY: the caller's duty.
+    let cell = unsafe { task.cast::<TaskCell<F, T, H>>().as_ref() };
     let panicked = matches!(result, Err(JoinError::Panicked(_)));
     // SAFETY: the caller's duty.
     unsafe { *cell.stage.get() = Stage::Done(result) };
     if join::publish(&cell.task) == join::Published::NobodyJoins {
         // The handle is gone, so whoever has ended the coroutine may drop its result.
         // SAFETY: the join word is DONE and was DETACHED: nobody else reaches the stage.
-        unsafe { discard::<F, T, H>(NonNull::from(&cell.task)) };
+        unsafe { discard::<F, T, H>(task) };
     }
     cell.hook.finished(panicked);
 }

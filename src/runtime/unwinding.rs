@@ -5,7 +5,6 @@
 //! events itself, without running anybody. What it waits for often needs nobody else of this worker.
 #![forbid(unsafe_code)]
 
-use core::ptr::NonNull;
 use core::time::Duration;
 use std::time::Instant;
 
@@ -25,7 +24,7 @@ pub(crate) fn wait(worker: &Worker, task: &Task, waiter: Waiter, until: Option<I
     loop {
         if let Some(outcome) = task.party.word.outcome() {
             // Claimed, but maybe not yet queued; it is resumed by nobody else, so it takes itself out.
-            if worker.withdraw(NonNull::from(task)) {
+            if worker.withdraw(waiter.party().cast()) {
                 return Some(outcome);
             }
         }

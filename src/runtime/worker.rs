@@ -51,7 +51,7 @@ const UNWINDING_YIELDS: u32 = 1000;
 pub(crate) struct Worker {
     pub(crate) index: usize,
     /// The runtime it is a part of: the worker lives inside it.
-    core: *const Core,
+    pub(super) core: *const Core,
     pub(crate) reactor: Arc<Reactor>,
     pub(crate) inbox: Inbox,
     pub(crate) fresh: Deque<Task>,
@@ -263,8 +263,9 @@ impl Worker {
         self.counters.switches.add(1);
         // Relaxed: the owner reads it back; the monitor only compares it with null.
         self.running.store(task.as_ptr(), Ordering::Relaxed);
-        // SAFETY: the task lives through its turn.
-        unsafe { party::set_current(&raw const header.party) };
+        // By the task's own pointer, which reaches all of it. SAFETY: the party is its first field, and it lives
+        // through its turn.
+        unsafe { party::set_current(task.as_ptr().cast()) };
         // SAFETY: `bind` has initialised the strand, and it is suspended: it came from a queue (I2).
         let finished = unsafe { Strand::resume(strand) };
         // SAFETY: null is allowed.
