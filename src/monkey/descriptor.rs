@@ -8,7 +8,7 @@ use libc::{c_int, c_uint, socklen_t};
 use super::hook::pass;
 use super::offload::offload;
 use super::patch::group::{FILES, SOCKETS};
-use super::slot::{self, FLAGS_KNOWN, FORCED, Known, LINGERS, NO_TIMEOUT, NONBLOCKING, SOLE};
+use super::slot::{self, FLAGS_KNOWN, FORCED, Known, LINGERS, NO_TIMEOUT, NONBLOCKING, SOLE, WRITES_KNOWN};
 use super::symbols::Symbol;
 use super::{accept, errno, gate, kind, record_lock, wait};
 use crate::runtime::source;
@@ -149,7 +149,8 @@ fn set_flags(fd: c_int, flags: usize) -> isize {
     let wants = flags & libc::O_NONBLOCK as usize != 0;
     let keep = if known.flags() & FORCED != 0 { libc::O_NONBLOCK as usize } else { 0 };
     let answer = pass!(SYS_fcntl, fd, libc::F_SETFL, flags | keep);
-    known.update(FLAGS_KNOWN | NONBLOCKING | if wants { FORCED } else { 0 }, 0);
+    // The new flags may make writes synchronous or direct.
+    known.update(WRITES_KNOWN | FLAGS_KNOWN | NONBLOCKING | if wants { FORCED } else { 0 }, 0);
     answer
 }
 

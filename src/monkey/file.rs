@@ -1,10 +1,61 @@
 //! Files on disks: answered at once where the page cache has the data, by another thread where it has not.
+//!
+//! A write into the page cache hardly ever waits, but several file systems refuse to try one without waiting
+//! (`RWF_NOWAIT`: ext4 answers EOPNOTSUPP). So the calling thread makes it, and measures it. After a slow one, which
+//! the kernel has held up because too much is unwritten, another thread makes those of the next second.
+
+use core::sync::atomic::Ordering;
 
 use super::errno::raw;
+use super::file_system;
 use super::offload::offload;
+use super::slot::{BUFFERED, Known, WRITES_KNOWN};
 use super::stream::Buffers;
 use super::symbols::Symbol;
 use super::vectors;
+
+/// The longest write that the calling thread makes: the copy alone takes it less than a millisecond.
+const MOST_IN_PLACE: usize = 1 << 20;
+/// A write that takes longer, in nanoseconds, has waited.
+const SLOW: u64 = 10_000_000;
+/// For how long, in nanoseconds, another thread makes the writes after a slow one.
+const PAUSE: u64 = 1_000_000_000;
+
+/// Tells whether the calling thread makes a write of `total` bytes: into the page cache of a file whose writes have
+/// not been slow lately.
+pub(super) fn writes_in_place(known: Known, total: usize) -> bool {
+    if total > MOST_IN_PLACE {
+        return false;
+    }
+    let mut flags = known.flags();
+    if flags & WRITES_KNOWN == 0 {
+        let found = if file_system::is_buffered(known.fd()) { BUFFERED } else { 0 };
+        known.update(BUFFERED, WRITES_KNOWN | found);
+        flags = found;
+    }
+    // Relaxed, here and below: a hint.
+    let until = known.slot.slow_until.load(Ordering::Relaxed);
+    flags & BUFFERED != 0 && (until == 0 || now() >= until)
+}
+
+/// Makes a write that goes to the page cache, and notes if it was slow.
+pub(super) fn timed(known: Known, write: impl Fn() -> isize) -> isize {
+    let began = now();
+    let answer = write();
+    let ended = now();
+    if ended - began > SLOW {
+        known.slot.slow_until.store(ended + PAUSE, Ordering::Relaxed);
+    }
+    answer
+}
+
+/// The monotonic clock, in nanoseconds.
+fn now() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time lives through the call, and the clock exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
 
 /// Moves data with `attempt`, which never waits, as far as that goes, and the rest with `block` on another thread. Both
 /// are told how much was moved before.

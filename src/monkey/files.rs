@@ -28,8 +28,11 @@ fn at_offset(
         // SAFETY: the caller of the replaced function answers for its buffers.
         unsafe { sys::raw::call(plain, args) }
     };
-    if offset < 0 || known(fd).is_none_or(|known| known.kind() != Kind::File) {
+    let Some(known) = known(fd).filter(|known| offset >= 0 && known.kind() == Kind::File) else {
         return block(buffers, 0);
+    };
+    if plain == libc::SYS_pwritev && file::writes_in_place(known, buffers.total) {
+        return file::timed(known, || block(buffers, 0));
     }
     let attempt = |buffers: Buffers, done: usize| {
         let at = offset + done as off_t;

@@ -4,20 +4,9 @@ use core::mem::{self, MaybeUninit};
 
 use libc::c_int;
 
+use super::file_system::{self, Speed};
 use super::hook::pass;
 use super::slot::{Kind, Known, LOW_WATER};
-
-/// File systems that live in memory: what reads them never waits for a disk.
-const IN_MEMORY: [u64; 8] = [
-    0x0102_1994, // tmpfs
-    0x8584_58f6, // ramfs
-    0x9fa0,      // proc
-    0x6265_6572, // sysfs
-    0x0027_e0eb, // cgroup
-    0x6367_7270, // cgroup2
-    0x6462_6720, // debugfs
-    0x1cd1,      // devpts
-];
 
 /// Looks at the descriptor and remembers what it is. [`Kind::Instant`] if it is not open: the call itself says so.
 #[cold]
@@ -43,7 +32,7 @@ fn look(fd: c_int) -> Option<Kind> {
         }
         // eventfd and its kin have no type at all.
         libc::S_IFIFO | 0 | libc::S_IFCHR => Kind::Pipe,
-        libc::S_IFREG if is_in_memory(fd) => Kind::Instant,
+        libc::S_IFREG if file_system::speed(fd) == Some(Speed::Memory) => Kind::Instant,
         libc::S_IFREG | libc::S_IFBLK => Kind::File,
         _ => Kind::Instant,
     })
@@ -99,15 +88,4 @@ pub(super) fn low_water(fd: c_int) -> usize {
 pub(super) fn lingers(fd: c_int) -> bool {
     let unset = libc::linger { l_onoff: 0, l_linger: 0 };
     option(fd, libc::SO_LINGER, unset).is_some_and(|linger| linger.l_onoff != 0 && linger.l_linger != 0)
-}
-
-fn is_in_memory(fd: c_int) -> bool {
-    let mut place = MaybeUninit::<libc::statfs>::uninit();
-    if pass!(SYS_fstatfs, fd, place.as_mut_ptr()) < 0 {
-        return false;
-    }
-    // SAFETY: the kernel has filled it.
-    let kind = unsafe { place.assume_init() }.f_type;
-    // musl has the type unsigned, glibc signed.
-    IN_MEMORY.contains(&u64::from_ne_bytes(kind.to_ne_bytes()))
 }

@@ -44,6 +44,10 @@ pub(super) const FORCED: u64 = 1 << 9;
 pub(super) const LINGERS: u64 = 1 << 10;
 /// `SO_RCVLOWAT` is more than 1.
 pub(super) const LOW_WATER: u64 = 1 << 11;
+/// Whether writes go to the page cache has been found out.
+pub(super) const WRITES_KNOWN: u64 = 1 << 12;
+/// Writes go to the page cache of a file system of this machine.
+pub(super) const BUFFERED: u64 = 1 << 13;
 const FLAGS: u64 = u32::MAX as u64;
 
 /// What a descriptor is, as far as waiting goes.
@@ -92,6 +96,8 @@ pub(super) struct Slot {
     /// Device and inode of what `source` has registered, for descriptors that may be closed without our knowledge.
     pub(super) identity: AtomicU64,
     pub(super) source: Source,
+    /// Until when another thread makes its writes: see `file`.
+    pub(super) slow_until: AtomicU64,
     /// Held while O_NONBLOCK is changed underneath, and while a call relies on it. Not by signal handlers.
     pub(super) force: Lock<()>,
     /// Its place in the list of those that a signal handler has retired: see `from_handler`.
@@ -156,6 +162,7 @@ fn find_or_make(fd: c_int) -> Option<&'static Slot> {
             state: AtomicU64::new(0),
             identity: AtomicU64::new(0),
             source: Source::unsettled(fd),
+            slow_until: AtomicU64::new(0),
             force: Lock::new(()),
             retired: Retired::new(),
         })

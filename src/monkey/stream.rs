@@ -137,6 +137,11 @@ impl Way {
             return self.block(fd, buffers);
         }
         match kind {
+            Kind::File
+                if self.direction == Direction::Write && file::writes_in_place(known, buffers.total) =>
+            {
+                file::timed(known, || self.block(fd, buffers))
+            }
             Kind::File => file::transfer(
                 self.symbol,
                 buffers,

@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::patch::group::{CHILDREN, FILES, LOCKS, NAMES, PIPES, SOCKETS, TIME, WAITING};
 use super::{
     accept, between, by_name, c_lock, child, connect, descriptor, devices, epoll, files, fortified, inner,
-    loader, made, message, message_queue, names, old_names, poll, record_lock, stream, syscall, thread, time,
-    tried_again,
+    loader, made, message, message_queue, names, old_names, poll, record_lock, stream, syscall, thread,
+    thread_state, time, tried_again,
 };
 use crate::runtime::worker_index;
 
@@ -239,6 +239,12 @@ symbols! {
     MemfdCreate: "memfd_create", EVERY, made::memfd_create;
     Socket: "socket", EVERY, descriptor::socket;
     Socketpair: "socketpair", EVERY, descriptor::socketpair;
+    Setfsuid: "setfsuid", EVERY, thread_state::setfsuid;
+    Setfsgid: "setfsgid", EVERY, thread_state::setfsgid;
+    Capset: "capset", EVERY, thread_state::capset;
+    Setns: "setns", EVERY, thread_state::setns;
+    Unshare: "unshare", EVERY, thread_state::unshare;
+    Prctl: "prctl", EVERY, thread_state::prctl;
     Close: "close", EVERY, descriptor::close;
     CloseRange: "close_range", EVERY, descriptor::close_range;
     Dup: "dup", EVERY, descriptor::dup;

@@ -20,7 +20,7 @@ use super::hook::pass;
 use super::patch::group::LOCKS;
 use super::symbols::Symbol;
 use super::time::duration;
-use super::{futex, parker};
+use super::{futex, parker, thread_state};
 use crate::base::parker_word::PARKED;
 use crate::runtime::far;
 use crate::sys;
@@ -113,7 +113,11 @@ pub(super) unsafe extern "C" fn syscall(
         answer
     } else {
         // SAFETY: the caller's duty.
-        unsafe { sys::raw::call(number, args) }
+        let answer = unsafe { sys::raw::call(number, args) };
+        if answer >= 0 {
+            thread_state::note_call(number, args);
+        }
+        answer
     };
     errno::result(answer) as c_long
 }

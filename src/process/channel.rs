@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
+use crate::base::plain;
 use crate::io::pollable::{Direction, Pollable};
 use crate::sys::{memory, message, signal};
 
@@ -81,7 +82,8 @@ impl Channel {
             return self.send_parts([&[SMALL], bytes], fds, deadline);
         }
         let memory = File::from(memory::anonymous_file(c"ropewalk-message")?);
-        signal::without_size_signal(|| memory.write_all_at(bytes, 0))?;
+        // Plainly: the signal mask is this thread's, so this thread makes the calls.
+        plain::plainly(|| signal::without_size_signal(|| memory.write_all_at(bytes, 0)))?;
         let mut head = vec![LARGE];
         head.extend((bytes.len() as u64).to_le_bytes());
         head.extend(&bytes[..FIRST]);

@@ -20,6 +20,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::base::plain;
 use crate::sys::{memory, shared, signal};
 
 /// Memory that several processes see; gone with its last user.
@@ -60,9 +61,12 @@ fn whole_pages(len: usize) -> io::Result<usize> {
 pub(crate) fn sealed_file(name: &CStr, len: usize) -> io::Result<OwnedFd> {
     refuse_too_much(len)?;
     let file = shared::memfd(name)?;
-    signal::without_size_signal(|| {
-        shared::set_len(file.as_fd(), len)?;
-        shared::allocate(file.as_fd(), len)
+    // Plainly: the signal mask is this thread's, so this thread makes the calls.
+    plain::plainly(|| {
+        signal::without_size_signal(|| {
+            shared::set_len(file.as_fd(), len)?;
+            shared::allocate(file.as_fd(), len)
+        })
     })?;
     shared::seal_len(file.as_fd())?;
     Ok(file)

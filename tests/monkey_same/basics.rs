@@ -39,6 +39,19 @@ const CASES: &[Case] = &[
         seen.call("flock", libc::flock(a, libc::LOCK_EX));
         seen.call("epoll_wait", libc::epoll_wait(a, (&raw mut *Box::new([0u8; 16])).cast(), 1, 5));
     }),
+    ("what changes nothing of the thread", |seen| unsafe {
+        seen.call("setfsuid", libc::setfsuid(u32::MAX) as isize);
+        seen.call("setfsgid", libc::setfsgid(u32::MAX) as isize);
+        seen.call("setns", libc::setns(-1, libc::CLONE_NEWNET));
+        seen.call("unshare", libc::unshare(0));
+        seen.call("unshare of nothing that there is", libc::unshare(1));
+        seen.call("prctl", libc::prctl(libc::PR_GET_KEEPCAPS, 0, 0, 0, 0));
+        seen.call("prctl of nothing that there is", libc::prctl(-1, 0, 0, 0, 0));
+        unsafe extern "C" {
+            fn capset(header: *mut u64, data: *const u64) -> i32;
+        }
+        seen.call("capset", capset(&raw mut *Box::new(0u64), null_mut()));
+    }),
     ("the wrong kind", |seen| unsafe {
         let [reading, writing] = pipe();
         let mut byte = 0u8;

@@ -1,0 +1,158 @@
+//! Whether the kernel still treats the calling thread as it treats the others of the process.
+//!
+//! Credentials, namespaces and filters belong to a thread. libc changes the user and the groups of all threads at
+//! once; what a call changes for its own thread alone is noted here. Calls of such a thread are made in place,
+//! because a thread of the pool would make them with other rights.
+//!
+//! | call | note |
+//! |---|---|
+//! | `setfsuid`, `setfsgid` | until the number is the effective one again |
+//! | `capset`, `setns`, `unshare`, `prctl` (filters, secure bits) | for good |
+//! | `syscall` of these, of `setresuid` and similar, `landlock_restrict_self`, `keyctl` | for good |
+//! | `syscall` of `seccomp`, unless for all threads | for good |
+//!
+//! What is made by an instruction, or inside of libc, is not seen.
+
+use core::cell::Cell;
+
+use libc::{c_int, c_long, c_ulong, gid_t, uid_t};
+
+use super::errno;
+use super::hook::pass;
+
+const USER: u8 = 1;
+const GROUP: u8 = 2;
+const OTHER: u8 = 4;
+
+thread_local! {
+    /// What the calling thread has of its own.
+    static OWN: Cell<u8> = const { Cell::new(0) };
+}
+
+/// Tells whether the calling thread has credentials, namespaces or filters of its own.
+#[inline]
+pub(super) fn differs() -> bool {
+    OWN.get() != 0
+}
+
+fn note(bit: u8, is_own: bool) {
+    let own = OWN.get();
+    OWN.set(if is_own { own | bit } else { own & !bit });
+}
+
+/// The numbers below are no users or groups, so this changes nothing and answers what holds.
+const NOBODY: u32 = u32::MAX;
+
+fn note_user() {
+    note(USER, pass!(SYS_setfsuid, NOBODY) != pass!(SYS_geteuid));
+}
+
+fn note_group() {
+    note(GROUP, pass!(SYS_setfsgid, NOBODY) != pass!(SYS_getegid));
+}
+
+/// Notes what a system call has changed that libc has not spread to the other threads.
+pub(super) fn note_call(number: c_long, args: [usize; 6]) {
+    /// `SECCOMP_FILTER_FLAG_TSYNC`: all threads get the filter.
+    const ALL_THREADS: usize = 1;
+    match number {
+        libc::SYS_seccomp if args[1] & ALL_THREADS != 0 => {}
+        libc::SYS_setfsuid => note_user(),
+        libc::SYS_setfsgid => note_group(),
+        libc::SYS_prctl => note_prctl(args[0] as c_int),
+        libc::SYS_setuid
+        | libc::SYS_setgid
+        | libc::SYS_setreuid
+        | libc::SYS_setregid
+        | libc::SYS_setresuid
+        | libc::SYS_setresgid
+        | libc::SYS_setgroups
+        | libc::SYS_capset
+        | libc::SYS_setns
+        | libc::SYS_unshare
+        | libc::SYS_seccomp
+        | libc::SYS_landlock_restrict_self
+        | libc::SYS_keyctl => note(OTHER, true),
+        _ => {}
+    }
+}
+
+fn note_prctl(option: c_int) {
+    if matches!(option, libc::PR_SET_SECCOMP | libc::PR_SET_SECUREBITS) {
+        note(OTHER, true);
+    }
+}
+
+/// libc's `setfsuid`.
+///
+/// # Safety
+/// * None; it takes a number.
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+pub(super) unsafe extern "C" fn setfsuid(user: uid_t) -> c_int {
+    let answer = pass!(SYS_setfsuid, user);
+    note_user();
+    answer as c_int
+}
+
+/// libc's `setfsgid`.
+///
+/// # Safety
+/// * None; it takes a number.
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+pub(super) unsafe extern "C" fn setfsgid(group: gid_t) -> c_int {
+    let answer = pass!(SYS_setfsgid, group);
+    note_group();
+    answer as c_int
+}
+
+/// libc's `capset`.
+///
+/// # Safety
+/// * As the kernel's manual says.
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+pub(super) unsafe extern "C" fn capset(header: *mut u8, data: *const u8) -> c_int {
+    let answer = pass!(SYS_capset, header, data);
+    note(OTHER, OWN.get() & OTHER != 0 || answer == 0);
+    errno::result(answer) as c_int
+}
+
+/// libc's `setns`.
+///
+/// # Safety
+/// * As libc's manual says.
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+pub(super) unsafe extern "C" fn setns(fd: c_int, kind: c_int) -> c_int {
+    let answer = pass!(SYS_setns, fd, kind);
+    note(OTHER, OWN.get() & OTHER != 0 || answer == 0);
+    errno::result(answer) as c_int
+}
+
+/// libc's `unshare`.
+///
+/// # Safety
+/// * As libc's manual says.
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+pub(super) unsafe extern "C" fn unshare(flags: c_int) -> c_int {
+    let answer = pass!(SYS_unshare, flags);
+    note(OTHER, OWN.get() & OTHER != 0 || (answer == 0 && flags != 0));
+    errno::result(answer) as c_int
+}
+
+/// libc's `prctl`. The arguments that an option does not have are whatever is in their registers.
+///
+/// # Safety
+/// * As the kernel's manual says.
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+pub(super) unsafe extern "C" fn prctl(
+    option: c_int,
+    a: c_ulong,
+    b: c_ulong,
+    c: c_ulong,
+    d: c_ulong,
+) -> c_int {
+    let answer = pass!(SYS_prctl, option, a, b, c, d);
+    if answer >= 0 {
+        note_prctl(option);
+    }
+    errno::result(answer) as c_int
+}
