@@ -40,6 +40,8 @@ pub mod channel;
 #[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod coroutine;
 #[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub mod guide;
+#[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod io;
 #[cfg(all(
     not(loom),

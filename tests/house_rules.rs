@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers from the lowest; those of one row may use each other.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["base", "sys"],
     &["coroutine"],
     &["runtime"],
@@ -15,6 +15,7 @@ const LAYERS: [&[&str]; 9] = [
     &["process", "thread"],
     &["net"],
     &["monkey"],
+    &["guide"],
 ];
 
 /// The one file that looks upwards: it offers the runtime's `spawn` where users look for it.

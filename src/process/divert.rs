@@ -3,6 +3,15 @@
 //! The dynamic linker runs the functions of `.init_array` before `main`. `divert` is one of them. In a
 //! program that was started as a child it first runs those that come after it (constructors of other
 //! libraries), and then never returns. So there is no guard in `main`, and tests need none either.
+//!
+//! The environment and standard input are the work of whoever has started the program, perhaps of another user. An
+//! order makes the program call a function by its number, so it counts only if it comes from the parent:
+//!
+//! * The program has not gained rights by its start (`AT_SECURE`: setuid, setgid, file capabilities).
+//! * Standard input is the socket that the order names.
+//! * The kernel says that the socket was made by the parent, and by this process's effective user (`SO_PEERCRED`).
+//!
+//! In any other case the variable is removed and `main` runs.
 
 use core::ffi::{c_char, c_int};
 use core::mem;
@@ -38,10 +47,14 @@ extern "C" fn divert(count: c_int, arguments: *const *const c_char, environment:
 
 /// What the environment tells this program to be, and the socket to its parent; `None` nearly always.
 fn order() -> Option<(Role, OwnedFd)> {
-    let text = std::env::var(VARIABLE).ok()?;
+    let text = std::env::var_os(VARIABLE)?;
     // SAFETY: there is one thread yet. If a library's constructor has started another, that reads the list which
     // the kernel has made: entries in it move up by one, nothing is freed.
     unsafe { std::env::remove_var(VARIABLE) };
+    if process::has_gained_rights() {
+        return None;
+    }
+    let text = text.into_string().ok()?;
     let mut words = text.split(':');
     let role = Role::from_name(words.next()?)?;
     let socket: u64 = words.next()?.parse().ok()?;
@@ -52,6 +65,17 @@ fn order() -> Option<(Role, OwnedFd)> {
     // A variable that was passed on by somebody else names another socket.
     if process::socket_number(stdin) != Some(socket) {
         return None;
+    }
+    let maker = process::maker_of_socket(stdin)?;
+    if maker.pid != parent || maker.user != process::effective_user() {
+        return None;
+    }
+    if process::parent() != parent {
+        if process::exists(parent) {
+            return None;
+        }
+        // The parent has ended meanwhile. Nobody is left who would send a request.
+        process::end(1);
     }
     // A parent that ends from here on takes this process along.
     if !kept && (process::die_with_parent().is_err() || process::parent() != parent) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::channel::{Channel, Message};
 use super::error::SpawnError;
 use super::handle::Child;
-use super::start::detach;
+use super::keeper::detach;
 use crate::runtime::shield::Shield;
 
 /// Tells whether the other side of a socket has ended.

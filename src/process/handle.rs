@@ -19,9 +19,9 @@ use super::builder::Builder;
 use super::call;
 use super::channel::{Channel, Message};
 use super::error::{ProcessError, SpawnError, signal_name};
+use super::keeper;
 use super::registry;
 use super::request::News;
-use super::start;
 use super::stdio::Pipes;
 use crate::base::lock::Lock;
 use crate::io::pollable::{Direction, Pollable};
@@ -379,7 +379,7 @@ impl<R> Drop for Process<R> {
     fn drop(&mut self) {
         // A copy in a process that its parent has forked by itself is nobody's.
         if self.child.owner == std::process::id() && !self.child.has_ended() {
-            start::detach(&self.child);
+            keeper::detach(&self.child);
         }
     }
 }

@@ -14,7 +14,8 @@ use super::handle::Child;
 use crate::base::lock::Lock;
 use crate::channel;
 use crate::io::pollable::Pollable;
-use crate::sys::{epoll, poll};
+use crate::sync::Mutex;
+use crate::sys::{epoll, poll, process};
 
 /// How long it rests where the kernel does not let it wait: for more descriptors than this process may have, since
 /// that limit was lowered. It looks for itself then.
@@ -25,6 +26,39 @@ enum Order {
     Adopt(Arc<Child>),
     /// A process without a handle: a zygote.
     AdoptBare(Pollable),
+}
+
+static KEEPER: Mutex<Option<(u32, Arc<Keeper>)>> = Mutex::new(None);
+/// The keeper of this process; started now if there is none.
+pub(super) fn keeper() -> io::Result<Arc<Keeper>> {
+    let own = std::process::id();
+    let mut slot = KEEPER.lock();
+    match &*slot {
+        Some((owner, keeper)) if *owner == own => Ok(Arc::clone(keeper)),
+        _ => {
+            let keeper = Keeper::start()?;
+            // One that a forked process has copied has no thread: nothing of it is to be dropped here.
+            core::mem::forget(slot.replace((own, Arc::clone(&keeper))));
+            Ok(keeper)
+        }
+    }
+}
+
+/// Lets a child whose handle is dropped be taken in when it ends.
+pub(crate) fn detach(child: &Arc<Child>) {
+    match keeper() {
+        Ok(keeper) => keeper.adopt(Arc::clone(child)),
+        Err(error) => log::warn!("process '{}' stays a zombie when it ends: {error}", child.name),
+    }
+}
+
+/// Ends a process that has not got what it is to do, and lets its end be taken in.
+pub(super) fn give_up(pid: u32, pidfd: Pollable) {
+    let _ = process::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
+    match keeper() {
+        Ok(keeper) => keeper.adopt_bare(pidfd),
+        Err(_) => process::end_child(pid),
+    }
 }
 
 pub(crate) struct Keeper {

@@ -31,6 +31,7 @@ mod channel;
 pub(crate) mod codec;
 mod divert;
 mod error;
+mod exec;
 mod fd;
 mod first;
 mod handle;

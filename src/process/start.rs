@@ -8,9 +8,7 @@ use core::time::Duration;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,16 +16,15 @@ use super::builder::StartMethod;
 use super::channel::{Channel, Message};
 use super::codec;
 use super::error::SpawnError;
+use super::exec::{Started, start_program};
 use super::first::{gone, send};
 use super::handle::Child;
-use super::keeper::Keeper;
-use super::request::{Hello, KEPT, News, Request, Role, TIED, VARIABLE, Variable};
+use super::keeper::{give_up, keeper};
+use super::request::{News, Request, Role, Variable};
 use super::stdio::Stdio;
-use super::{divert, program};
-use crate::io::pollable::{self, Direction, Pollable};
 use crate::runtime::shield::Shield;
 use crate::sync::Mutex;
-use crate::sys::{poll, process};
+use crate::sys::process;
 
 /// How often a start is tried when the zygote dies meanwhile.
 const ATTEMPTS: usize = 5;
@@ -41,6 +38,8 @@ struct Zygote {
     pidfd: OwnedFd,
     channel: Channel,
     environment: Vec<Variable>,
+    /// What its children have: those of the process when it was started.
+    credentials: process::Credentials,
     can_fork: bool,
 }
 
@@ -56,30 +55,7 @@ impl Zygote {
     }
 }
 
-static KEEPER: Mutex<Option<(u32, Arc<Keeper>)>> = Mutex::new(None);
 static ZYGOTE: Mutex<Option<Arc<Zygote>>> = Mutex::new(None);
-
-fn keeper() -> io::Result<Arc<Keeper>> {
-    let own = std::process::id();
-    let mut slot = KEEPER.lock();
-    match &*slot {
-        Some((owner, keeper)) if *owner == own => Ok(Arc::clone(keeper)),
-        _ => {
-            let keeper = Keeper::start()?;
-            // One that a forked process has copied has no thread: nothing of it is to be dropped here.
-            core::mem::forget(slot.replace((own, Arc::clone(&keeper))));
-            Ok(keeper)
-        }
-    }
-}
-
-/// Lets a child whose handle is dropped be taken in when it ends.
-pub(crate) fn detach(child: &Arc<Child>) {
-    match keeper() {
-        Ok(keeper) => keeper.adopt(Arc::clone(child)),
-        Err(error) => log::warn!("process '{}' stays a zombie when it ends: {error}", child.name),
-    }
-}
 
 /// The environment now.
 pub(crate) fn environment() -> Vec<Variable> {
@@ -89,97 +65,20 @@ pub(crate) fn environment() -> Vec<Variable> {
     all.filter(|(key, _)| !key.contains(&b'=')).collect()
 }
 
-/// A program started anew, and the socket to it.
-struct Fresh {
-    pid: u32,
-    pidfd: Pollable,
-    channel: Channel,
-    hello: Hello,
-}
-
-/// Starts this program anew, on the keeper's thread.
-fn start_program(role: Role, kept: bool, environment: Option<&[Variable]>) -> Result<Fresh, SpawnError> {
-    if !divert::is_prepared() {
-        return Err(SpawnError::Program(
-            "this program was linked without the entry of .init_array that turns it into a child; \
-             do not discard it (a linker script, or --gc-sections without its KEEP)"
-                .to_owned(),
-        ));
-    }
-    let (channel, theirs) = Channel::pair().map_err(SpawnError::kernel("a socket"))?;
-    let number = process::socket_number(theirs.as_fd()).unwrap_or(0);
-    let tie = if kept { KEPT } else { TIED };
-    let order = format!("{}:{number}:{}:{tie}", role.name(), std::process::id());
-    let environment = environment.map(<[Variable]>::to_vec);
-    let run = move || {
-        let mut command = Command::new("/proc/self/exe");
-        if let Some(environment) = environment {
-            let text = |bytes| OsString::from_vec(bytes);
-            command.env_clear().envs(environment.into_iter().map(|(key, value)| (text(key), text(value))));
-        }
-        if let Some(name) = std::env::args_os().next() {
-            command.arg0(name);
-        }
-        command.env(VARIABLE, order).stdin(std::process::Stdio::from(theirs)).spawn()
-    };
-    let keeper = keeper().map_err(SpawnError::kernel("a thread that starts processes"))?;
-    let started = keeper.run(run).and_then(|started| started);
-    let pid = started.map_err(SpawnError::kernel("an exec of /proc/self/exe"))?.id();
-    let pidfd = process::pidfd_open(pid).map_err(|error| {
-        process::end_child(pid);
-        SpawnError::kernel("a pidfd")(error)
-    })?;
-    let pidfd = Pollable::from(pidfd);
-    match expect_hello(&channel, &pidfd) {
-        Ok((hello, channel)) => Ok(Fresh { pid, pidfd, channel, hello }),
-        Err(error) => {
-            give_up(pid, pidfd);
-            Err(error)
-        }
-    }
-}
-
-/// What the program says first, and the channel to it.
-fn expect_hello(channel: &Channel, pidfd: &Pollable) -> Result<(Hello, Channel), SpawnError> {
-    let foreign = |why: &str| {
-        SpawnError::Program(format!(
-            "/proc/self/exe is not this program in its present build ({why}); \
-             a loader or an emulator that runs it stands in between"
-        ))
-    };
-    let (bytes, mut fds) = loop {
-        // The end before the look: then all that it has said is there.
-        let ended = poll::wait(&mut [poll::want(pidfd.as_fd(), libc::POLLIN)], Some(Duration::ZERO));
-        match channel.try_recv() {
-            Ok(Some(message)) => break message,
-            Ok(None) if matches!(ended, Ok(false)) => {}
-            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                return Err(SpawnError::kernel("the first word of the process")(error));
-            }
-            _ => return Err(foreign("it ended without a word")),
-        }
-        let both = [(channel.socket(), Direction::Read), (pidfd, Direction::Read)];
-        pollable::wait_any(&both, None).map_err(SpawnError::kernel("a wait for the process"))?;
-    };
-    let hello: Hello = codec::decode(&bytes, Vec::new()).map_err(|error| foreign(&error.to_string()))?;
-    if hello.fingerprint != program::fingerprint() {
-        return Err(foreign("its build id differs"));
-    }
-    let own = fds.pop().ok_or_else(|| foreign("it has sent no socket"))?;
-    Ok((hello, own.into()))
-}
-
 /// The zygote; a new one if there is none.
 fn zygote() -> Result<Arc<Zygote>, SpawnError> {
     let own = std::process::id();
     let mut slot = ZYGOTE.lock();
     // One that has died has closed its socket; it sends nothing by itself.
     let lives = |zygote: &&Arc<Zygote>| matches!(zygote.channel.try_recv(), Ok(None));
-    if let Some(zygote) = slot.as_ref().filter(|zygote| zygote.owner == own).filter(lives) {
+    // A process that has given rights up must not get children that still have them.
+    let credentials = process::credentials();
+    let fits = |zygote: &&Arc<Zygote>| zygote.owner == own && zygote.credentials == credentials;
+    if let Some(zygote) = slot.as_ref().filter(fits).filter(lives) {
         return Ok(Arc::clone(zygote));
     }
     let environment = environment();
-    let Fresh { pid, pidfd, channel, hello } = start_program(Role::Zygote, false, None)?;
+    let Started { pid, pidfd, channel, hello } = start_program(Role::Zygote, false, None)?;
     let own_pidfd = match pidfd.as_fd().try_clone_to_owned() {
         Ok(own) => own,
         Err(error) => {
@@ -193,7 +92,8 @@ fn zygote() -> Result<Arc<Zygote>, SpawnError> {
         log::warn!("processes are started anew and not forked, which is slower: {why}");
     }
     let can_fork = hello.can_fork.is_ok();
-    let zygote = Arc::new(Zygote { owner: own, pid, pidfd: own_pidfd, channel, environment, can_fork });
+    let zygote =
+        Arc::new(Zygote { owner: own, pid, pidfd: own_pidfd, channel, environment, credentials, can_fork });
     *slot = Some(Arc::clone(&zygote));
     Ok(zygote)
 }
@@ -325,18 +225,9 @@ fn by_zygote(plan: &Plan) -> Result<Arc<Child>, Failed> {
     }
 }
 
-/// Ends a process that has not got what it is to do, and lets its end be taken in.
-fn give_up(pid: u32, pidfd: Pollable) {
-    let _ = process::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
-    match keeper() {
-        Ok(keeper) => keeper.adopt_bare(pidfd),
-        Err(_) => process::end_child(pid),
-    }
-}
-
 fn by_exec(plan: &Plan) -> Result<Arc<Child>, Failed> {
     let environment = plan.request.environment.as_deref();
-    let Fresh { pid, pidfd, channel, .. } = start_program(Role::Child, plan.request.kept, environment)?;
+    let Started { pid, pidfd, channel, .. } = start_program(Role::Child, plan.request.kept, environment)?;
     // It has its environment already, since before the libraries that look at it.
     let request = Request { environment: None, ..plan.request.clone() };
     let asked = match ask(plan, &request, &channel) {
@@ -381,6 +272,3 @@ fn send_planned(plan: &Plan, channel: &Channel) -> Result<(), SpawnError> {
     // A child that has been killed already says so by itself.
     plan.first.as_ref().map_or(Ok(()), |first| send(first, channel).map(drop))
 }
-
-#[cfg(test)]
-mod tests;

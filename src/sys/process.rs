@@ -255,6 +255,89 @@ pub(crate) fn socket_number(fd: BorrowedFd<'_>) -> Option<u64> {
     (got == 0 && found.st_mode & libc::S_IFMT == libc::S_IFSOCK).then_some(found.st_ino)
 }
 
+/// Who has made a pair of sockets, as the kernel has noted it then.
+pub(crate) struct Maker {
+    pub(crate) pid: u32,
+    pub(crate) user: u32,
+}
+
+/// Who has made a pair of sockets; `None` if the descriptor is not one of such a pair.
+pub(crate) fn maker_of_socket(fd: BorrowedFd<'_>) -> Option<Maker> {
+    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = size_of_val(&found) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes to a place of that length.
+    let got = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut len,
+        )
+    };
+    // Zero stands for a process that this one cannot see.
+    let pid = u32::try_from(found.pid).ok().filter(|pid| *pid != 0)?;
+    (got == 0).then_some(Maker { pid, user: found.uid })
+}
+
+/// Whose rights a process has.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    users: [libc::uid_t; 3],
+    groups: [libc::gid_t; 3],
+    further: Vec<libc::gid_t>,
+}
+
+/// The rights of the calling thread, which are the process's unless something has been changed by raw system calls.
+pub(crate) fn credentials() -> Credentials {
+    let (mut users, mut groups) = ([0; 3], [0; 3]);
+    let [real, effective, saved] = &mut users;
+    // SAFETY: the kernel writes one number to each place, and cannot fail.
+    unsafe { libc::getresuid(real, effective, saved) };
+    let [real, effective, saved] = &mut groups;
+    // SAFETY: as above.
+    unsafe { libc::getresgid(real, effective, saved) };
+    // SAFETY: without room the call only tells how many there are.
+    let count = unsafe { libc::getgroups(0, core::ptr::null_mut()) };
+    let mut further = vec![0; usize::try_from(count).unwrap_or(0)];
+    // SAFETY: the kernel writes at most `count` numbers.
+    let count = unsafe { libc::getgroups(count.max(0), further.as_mut_ptr()) };
+    further.truncate(usize::try_from(count).unwrap_or(0));
+    Credentials { users, groups, further }
+}
+
+/// The user whose rights this process has.
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: takes nothing, and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Tells whether the start of this program has given it rights that its caller does not have (`AT_SECURE`, see
+/// getauxval(3)): setuid, setgid, file capabilities, or the word of a security module.
+pub(crate) fn has_gained_rights() -> bool {
+    // SAFETY: looks a number up.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Tells whether an exec of this program's file would give rights that this process does not have now.
+pub(crate) fn own_file_gives_rights() -> bool {
+    let path = c"/proc/self/exe";
+    // SAFETY: all zeros is a stat.
+    let mut found: libc::stat = unsafe { core::mem::zeroed() };
+    // SAFETY: a path, and a place for one stat.
+    let got = unsafe { libc::stat(path.as_ptr(), &raw mut found) };
+    // SAFETY: takes nothing, and cannot fail.
+    let user = unsafe { libc::getuid() };
+    // SAFETY: as above.
+    let group = unsafe { libc::getgid() };
+    let gives_user = found.st_mode & libc::S_ISUID != 0 && found.st_uid != user;
+    let gives_group = found.st_mode & libc::S_ISGID != 0 && found.st_gid != group;
+    // SAFETY: a path and a name; without a place the call only tells the length.
+    let capabilities =
+        unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), core::ptr::null_mut(), 0) };
+    got == 0 && (gives_user || gives_group || (capabilities > 0 && user != 0))
+}
+
 /// Ends the process at once: no destructors, no handlers.
 pub(crate) fn end(code: i32) -> ! {
     // SAFETY: ends the process.

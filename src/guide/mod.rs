@@ -1,0 +1,5 @@
+//! The guide: pages that explain how the parts work together, and which rules a program has to keep.
+#![forbid(unsafe_code)]
+
+#[doc = include_str!("trust.md")]
+pub mod trust {}
