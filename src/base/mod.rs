@@ -15,6 +15,8 @@ pub(crate) mod cfi;
 pub mod deque;
 #[doc(hidden)]
 pub mod event_word;
+#[cfg(not(loom))]
+pub(crate) mod fork;
 #[doc(hidden)]
 pub mod list;
 #[cfg(not(loom))]

@@ -4,7 +4,8 @@
 //! thread-local), is it a signal handler that interrupted one, or a call in the middle of this crate's own work.
 //!
 //! The word lies on a page of its own, which the kernel wipes in the child of any fork: so a child, that has one
-//! thread and no workers, finds nothing patched. Kernels that refuse to wipe it leave that to `pthread_atfork`.
+//! thread and no workers, finds nothing patched. Kernels that refuse to wipe it leave that to `pthread_atfork`. A child
+//! that libc has forked before any runtime had started has lost nothing, and keeps the patch.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +13,7 @@ use std::sync::OnceLock;
 
 use super::symbols::Symbol;
 use crate::base::plain;
-use crate::runtime::party;
+use crate::runtime::{orphan, party};
 
 #[cfg(target_arch = "x86_64")]
 const PAGE: usize = 4096;
@@ -28,6 +29,9 @@ struct Wiped {
 }
 
 static WIPED: Wiped = Wiped { groups: AtomicU32::new(0), _rest: [0; PAGE - 4] };
+
+/// The groups patched in, for a child that keeps them.
+static PATCHED: AtomicU32 = AtomicU32::new(0);
 
 /// Set while the self-test looks which symbols arrive.
 const PROBE: u32 = 1 << 31;
@@ -87,7 +91,8 @@ pub(super) fn is_tracking() -> bool {
 /// Patches groups in.
 pub(super) fn patch_in(groups: u32) {
     arm_for_fork();
-    // Relaxed: a setting.
+    // Relaxed: settings.
+    PATCHED.fetch_or(groups, Ordering::Relaxed);
     WIPED.groups.fetch_or(groups, Ordering::Relaxed);
 }
 
@@ -116,7 +121,7 @@ pub(super) fn leave_handler() {
     HANDLERS.set(HANDLERS.get().saturating_sub(1));
 }
 
-/// Makes sure that a child finds nothing patched.
+/// Makes sure that a child finds nothing patched that it cannot use.
 fn arm_for_fork() {
     static ARMED: OnceLock<()> = OnceLock::new();
     ARMED.get_or_init(|| {
@@ -135,7 +140,12 @@ unsafe extern "C" fn before_fork() {
     }
 }
 
+/// A child keeps the patch if no runtime had started: then nothing waits, and no thread of a runtime is missing.
 unsafe extern "C" fn in_child() {
     // Relaxed: the child has one thread.
-    WIPED.groups.store(0, Ordering::Relaxed);
+    let keeps = !orphan::has_started() && !in_handler();
+    WIPED.groups.store(if keeps { PATCHED.load(Ordering::Relaxed) } else { 0 }, Ordering::Relaxed);
+    if keeps {
+        super::slot::share_all();
+    }
 }

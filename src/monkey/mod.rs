@@ -5,8 +5,8 @@
 //! nothing else: one load, one branch that is not taken, one instruction. On a coroutine they try the call
 //! without waiting, and where it would block they park the coroutine and let its worker run others.
 //!
-//! Where they do nothing but pass on: on plain threads, in signal handlers, in a child after `fork`, and in what
-//! the runtime itself calls (it makes its system calls without libc). A cancellation or a
+//! Where they do nothing but pass on: on plain threads, in signal handlers, in a child that was forked after a
+//! runtime had started, and in what the runtime itself calls (it makes its system calls without libc). A cancellation or a
 //! [`timeout`](crate::timeout) reaches a coroutine in a replaced call as `ECANCELED`, never as an unwinding
 //! through foreign frames; the next wait of this crate's own delivers it.
 //!

@@ -4,7 +4,9 @@
 use core::fmt;
 use core::ops::{BitOr, BitOrAssign};
 
+use super::symbols::ALL;
 use super::{gate, parker, self_test, signal};
+use crate::runtime::orphan;
 
 /// The bits behind [`Patch`].
 pub(super) mod group {
@@ -113,6 +115,8 @@ impl fmt::Debug for Patch {
 #[derive(Clone, Debug)]
 pub struct PatchError {
     inactive: Vec<&'static str>,
+    /// The process was forked after a runtime had started.
+    is_orphan: bool,
 }
 
 impl PatchError {
@@ -124,6 +128,9 @@ impl PatchError {
 
 impl fmt::Display for PatchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_orphan {
+            return write!(f, "nothing can be replaced: {}", orphan::WHY);
+        }
         let why = if cfg!(target_feature = "crt-static") {
             "a static program has its libc's functions for good; link it dynamically, against glibc"
         } else {
@@ -158,14 +165,19 @@ impl core::error::Error for PatchError {}
 /// ```
 ///
 /// # Errors
-/// [`PatchError`] names the functions that do not arrive here; the others are patched all the same.
+/// [`PatchError`] names the functions that do not arrive here; the others are patched all the same. In a child that was
+/// forked after a runtime had started, none is.
 pub fn patch(groups: Patch) -> Result<(), PatchError> {
+    if orphan::is_orphan() {
+        let inactive = ALL.iter().filter(|symbol| symbol.groups() & groups.bits() != 0);
+        return Err(PatchError { inactive: inactive.map(|symbol| symbol.text()).collect(), is_orphan: true });
+    }
     signal::wrap_existing();
     let test = self_test::self_test();
     parker::install();
     gate::patch_in(groups.bits());
     let inactive: Vec<_> = test.inactive_of(groups).collect();
-    if inactive.is_empty() { Ok(()) } else { Err(PatchError { inactive }) }
+    if inactive.is_empty() { Ok(()) } else { Err(PatchError { inactive, is_orphan: false }) }
 }
 
 /// Makes every replaced function wait like a coroutine, when it runs on one: as [`patch`] with [`Patch::ALL`].

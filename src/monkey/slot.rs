@@ -287,6 +287,15 @@ pub(super) fn share(fd: c_int) {
 
 /// As [`share`], for every listener that is non-blocking for the coroutines' sake: the process is about to fork.
 pub(super) fn share_forced() {
+    share_those_with(FORCED);
+}
+
+/// As [`share`], for all: the process was forked.
+pub(super) fn share_all() {
+    share_those_with(FLAGS);
+}
+
+fn share_those_with(flags: u64) {
     for page in &TABLE {
         // Acquire pairs with the Release in `place`, here and below.
         // SAFETY: null, or boxed and never freed.
@@ -295,7 +304,7 @@ pub(super) fn share_forced() {
             // SAFETY: as above.
             let Some(slot) = (unsafe { slot.load(Ordering::Acquire).as_ref() }) else { continue };
             // Relaxed: one that is forced from now on is the next fork's.
-            if slot.state.load(Ordering::Relaxed) & FORCED != 0 {
+            if slot.state.load(Ordering::Relaxed) & flags != 0 {
                 share(slot.fd);
             }
         }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::core::{Config, Core};
 use super::metrics::{Metrics, WorkerMetrics};
 use super::spawn::{Builder, JoinHandle};
-use super::{far, sample, worker};
+use super::{far, orphan, sample, worker};
 
 /// Bytes of a stack, with its guard page, unless the builder says otherwise.
 pub(crate) const DEFAULT_STACK: usize = 256 * 1024;
@@ -113,7 +113,8 @@ impl RuntimeBuilder {
     ///
     /// # Errors
     /// `InvalidInput` for zero or far too many workers, an impossible name, stack size or signal; otherwise what the kernel says
-    /// when a thread or an epoll instance cannot be made.
+    /// when a thread or an epoll instance cannot be made. A child that was forked after a runtime had started cannot
+    /// have one.
     pub fn build(self) -> io::Result<Runtime> {
         let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
         let workers = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
@@ -142,6 +143,7 @@ impl RuntimeBuilder {
                 self.name
             )));
         }
+        orphan::begin()?;
         let Self { name, stack_size, threshold, signal, .. } = self;
         let core = Core::new(Config { name, workers, stack_size, threshold, signal })?;
         let runtime = Runtime { core, threads: Mutex::default() };
@@ -215,6 +217,9 @@ impl Runtime {
 
     /// Spawns a coroutine in this runtime; never blocks.
     ///
+    /// # Panics
+    /// In a child that was forked after the runtime had started.
+    ///
     /// # Examples
     /// ```
     /// let runtime = ropewalk::Runtime::builder().workers(2).build()?;
@@ -229,9 +234,7 @@ impl Runtime {
     {
         match Builder::new().spawn_in(self, f) {
             Ok(handle) => handle,
-            Err(error) => {
-                unreachable!("a default stack size was checked when the runtime was built: {error}")
-            }
+            Err(error) => panic!("{error}"),
         }
     }
 
@@ -314,6 +317,10 @@ impl fmt::Debug for Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
+        if orphan::is_orphan() {
+            // None of its threads is here to be waited for.
+            return;
+        }
         self.core.end();
         let threads = core::mem::take(&mut *self.threads());
         let own = thread::current().id();

@@ -4,19 +4,21 @@
 use std::sync::OnceLock;
 
 use super::builder::Runtime;
+use super::orphan;
 
 static GLOBAL: OnceLock<Runtime> = OnceLock::new();
 
 /// The runtime that code on plain threads spawns into: one worker a core, default stacks.
 ///
 /// # Panics
-/// If its threads cannot be started.
+/// If its threads cannot be started, and in a child that was forked after a runtime had started.
 ///
 /// # Examples
 /// ```
 /// assert!(ropewalk::runtime::global().workers() >= 1);
 /// ```
 pub fn global() -> &'static Runtime {
+    orphan::refuse();
     GLOBAL.get_or_init(|| {
         Runtime::new().unwrap_or_else(|error| panic!("the global runtime cannot start: {error}"))
     })

@@ -36,6 +36,7 @@ mod local;
 mod metrics;
 mod monitor;
 pub(crate) mod multi_wait;
+pub(crate) mod orphan;
 pub(crate) mod park;
 pub(crate) mod party;
 mod permit;

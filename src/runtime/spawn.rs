@@ -18,13 +18,12 @@ use super::extra::Extra;
 use super::join::{self, JoinError};
 use super::park::{Outcome, raise_cancelled};
 use super::task::{Hook, TaskRef};
-use super::{cancel, far, global, party, worker};
+use super::{cancel, far, global, orphan, party, worker};
 use crate::coroutine::id;
 
 /// Spawns a coroutine: into the caller's runtime, or into the global one from a plain thread.
 ///
-/// Never blocks. The coroutine may start on any worker and then stays there. Dropping the handle lets
-/// it go on; its result is dropped when it ends.
+/// Never blocks. The coroutine may start on any worker and then stays there. A dropped handle lets it go on.
 ///
 /// # Examples
 /// ```
@@ -77,23 +76,23 @@ impl Builder {
     }
 
     fn extra(self) -> io::Result<*mut Extra> {
+        orphan::check()?;
         if let Some(bytes) = self.stack_size {
             crate::coroutine::stack::check_size(bytes).map_err(|error| {
-                let name = self.name.as_deref().unwrap_or("unnamed");
-                io::Error::new(io::ErrorKind::InvalidInput, format!("coroutine '{name}': {error}"))
+                let text = format!("coroutine '{}': {error}", self.name.as_deref().unwrap_or("unnamed"));
+                io::Error::new(io::ErrorKind::InvalidInput, text)
             })?;
         }
         if self.name.is_none() && self.stack_size.is_none() {
             return Ok(ptr::null_mut());
         }
-        let name = self.name.map(Arc::from);
-        Ok(Box::into_raw(Box::new(Extra::new(name, self.stack_size.unwrap_or(0)))))
+        Ok(Box::into_raw(Box::new(Extra::new(self.name.map(Arc::from), self.stack_size.unwrap_or(0)))))
     }
 
     /// Spawns into the caller's runtime, or into the global one from a plain thread.
     ///
     /// # Errors
-    /// `InvalidInput` if the stack size is impossible.
+    /// `InvalidInput` if the stack size is impossible; another in a child that was forked after a runtime had started.
     pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -159,6 +158,7 @@ where
     T: Send,
     H: Hook + Send,
 {
+    orphan::refuse();
     if matches!(target, Target::Current) && worker::current().is_none() {
         global(); // Before there is a task: it panics if it cannot start.
     }
@@ -395,6 +395,6 @@ impl fmt::Debug for Canceller {
 /// ```
 pub fn join_all<T>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<Result<T, JoinError>> {
     // Collected first: a lazy iterator would spawn one only when the one before has ended.
-    let handles: Vec<_> = handles.into_iter().collect();
+    let handles = Vec::from_iter(handles);
     handles.into_iter().map(JoinHandle::join).collect()
 }

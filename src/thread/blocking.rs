@@ -3,11 +3,16 @@
 
 use std::sync::OnceLock;
 
+use crate::base::fork;
+
 use super::task::AsyncResult;
 use super::thread_pool::ThreadPool;
 
 /// Threads of the pool behind [`spawn_blocking`], at most.
 const BLOCKING_THREADS: usize = 512;
+
+/// Processes, each forked from the one before, of which each uses the pool.
+const MOST_FORKS: usize = 64;
 
 /// Runs `f`, which may block its thread, on a pool of the process: up to 512 threads, started when
 /// needed and ended after 10 s without work. Never waits.
@@ -28,7 +33,10 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    static POOL: OnceLock<ThreadPool> = OnceLock::new();
-    let pool = POOL.get_or_init(|| ThreadPool::builder(BLOCKING_THREADS).name("blocking").build());
+    // A child that is forked has none of its parent's threads.
+    static POOLS: [OnceLock<ThreadPool>; MOST_FORKS] = [const { OnceLock::new() }; MOST_FORKS];
+    let generation = fork::generation() as usize;
+    let pool = POOLS.get(generation - 1).expect("a line of forks is not that long");
+    let pool = pool.get_or_init(|| ThreadPool::builder(BLOCKING_THREADS).name("blocking").build());
     pool.apply_async(f).unwrap_or_else(|error| panic!("{error}"))
 }
