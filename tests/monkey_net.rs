@@ -28,6 +28,85 @@ fn client_and_server_share_one_worker() {
 }
 
 #[test]
+fn coroutines_on_clones_of_a_listener_are_timed_out() {
+    on_one_worker(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let all: Vec<_> = (0..4)
+            .map(|_| {
+                let clone = listener.try_clone().unwrap();
+                spawn(move || ropewalk::timeout(300 * MS, || clone.accept().map(drop)).is_ok())
+            })
+            .collect();
+        thread::sleep(20 * MS);
+        let _one = TcpStream::connect(address).unwrap();
+        // No second connection lets the others go.
+        let accepted = all.into_iter().map(|handle| handle.join().unwrap());
+        assert_eq!(accepted.filter(|accepted| *accepted).count(), 1);
+    });
+}
+
+#[test]
+fn a_runtime_ends_while_clones_of_a_listener_are_accepted_on() {
+    common::watched(|| {
+        monkey::patch_all().unwrap();
+        common::runtime(2).run(|| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let began = Arc::new(std::sync::Barrier::new(5));
+            for _ in 0..4 {
+                let (clone, began) = (listener.try_clone().unwrap(), Arc::clone(&began));
+                drop(spawn(move || {
+                    began.wait();
+                    clone.accept().map(drop)
+                }));
+            }
+            began.wait();
+            let _one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_thread_that_is_quicker_to_accept_holds_up_nobody() {
+    const COUNT: usize = 60;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    on_one_worker(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let taken = Arc::new(AtomicUsize::new(0));
+        let ended = Arc::new(AtomicBool::new(false));
+        let rival = {
+            let (clone, taken, ended) =
+                (listener.try_clone().unwrap(), Arc::clone(&taken), Arc::clone(&ended));
+            thread::spawn(move || {
+                while !ended.load(Ordering::Acquire) {
+                    clone.accept().unwrap();
+                    taken.fetch_add(1, Ordering::AcqRel);
+                }
+            })
+        };
+        let mut clients = Vec::new();
+        for round in 1..=COUNT {
+            clients.push(TcpStream::connect(address).unwrap());
+            // The thread takes it, or this, or the call that this has left behind: each is counted when it is taken.
+            while taken.load(Ordering::Acquire) < round {
+                let accepted = ropewalk::timeout(20 * MS, || listener.accept().map(drop));
+                if matches!(accepted, Ok(Ok(()))) {
+                    taken.fetch_add(1, Ordering::AcqRel);
+                }
+            }
+        }
+        assert_eq!(taken.load(Ordering::Acquire), COUNT, "a connection was taken twice");
+        ended.store(true, Ordering::Release);
+        while !rival.is_finished() {
+            clients.push(TcpStream::connect(address).unwrap());
+            thread::sleep(5 * MS);
+        }
+        rival.join().unwrap();
+    });
+}
+
+#[test]
 fn a_sender_to_a_full_receiver_does_not_spin() {
     fn parks() -> u64 {
         let all = monkey::status();

@@ -6,29 +6,45 @@
 //! exec, sent, or shared with a child (`fork`), the flag is taken off again and the listener is another one's as well, so
 //! that nobody else meets the flag, or takes it off while a worker relies on it.
 //!
-//! Any other listener is waited for with epoll, and then another thread accepts, since somebody else may be
-//! quicker: that costs a switch of threads for each connection, and leaves the shared description alone.
+//! `shared_listener` has all others.
 
-use libc::{c_int, sockaddr, socklen_t};
+use libc::{c_int, sockaddr, sockaddr_storage, socklen_t};
 
 use super::errno::{self, raw};
 use super::gate;
 use super::hook::pass;
-use super::offload::offload;
+use super::shared_listener;
 use super::slot::{self, FORCED, Known, LINGERS, LOW_WATER, SOLE, known};
 use super::symbols::Symbol;
 use super::wait::{Attempt, Direction, is_nonblocking, timeout};
 
 /// The caller's place for the peer's address.
 #[derive(Clone, Copy)]
-struct Peer(*mut sockaddr, *mut socklen_t);
-
-// SAFETY: the caller of the replaced function waits until the call is over, wherever it is made.
-unsafe impl Sync for Peer {}
+pub(super) struct Peer(*mut sockaddr, *mut socklen_t);
 
 impl Peer {
-    fn accept(&self, fd: c_int, flags: c_int) -> isize {
+    pub(super) fn accept(&self, fd: c_int, flags: c_int) -> isize {
         pass!(SYS_accept4, fd, self.0, self.1, flags)
+    }
+
+    /// Tells whether the kernel takes the place.
+    pub(super) fn is_valid(&self) -> bool {
+        // SAFETY: null, or the caller's.
+        self.0.is_null() || unsafe { self.1.as_ref() }.is_some_and(|len| len.cast_signed() >= 0)
+    }
+
+    /// Writes an address there as the kernel does, cut to the room there is; gives `answer`.
+    pub(super) fn fill(&self, answer: isize, address: &sockaddr_storage, len: socklen_t) -> isize {
+        if answer >= 0 && !self.0.is_null() {
+            // SAFETY: the caller's, as `is_valid` has found.
+            let room = unsafe { &mut *self.1 };
+            let count = len.min(*room) as usize;
+            let from = core::ptr::from_ref(address).cast::<u8>();
+            // SAFETY: the caller's place has room for that many, and the storage holds as many.
+            unsafe { from.copy_to_nonoverlapping(self.0.cast::<u8>(), count) };
+            *room = len;
+        }
+        answer
     }
 }
 
@@ -82,12 +98,7 @@ fn accept_parking(symbol: Symbol, fd: c_int, peer: Peer, flags: c_int) -> isize 
                     return error;
                 }
             }
-            None => {
-                return match attempt.wait_ready() {
-                    Ok(()) => offload(symbol, || peer.accept(fd, flags)),
-                    Err(error) => error,
-                };
-            }
+            None => return shared_listener::accept_parking(symbol, known, peer, flags),
         }
     }
 }

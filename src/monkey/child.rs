@@ -1,6 +1,6 @@
 //! Waiting for child processes: a pidfd becomes readable when the child ends.
 //!
-//! Whoever asks for any child, or for one that stops, cannot be told by a pidfd; then another thread waits.
+//! No pidfd tells of any child, nor of one that stops: then the call is made again after pauses.
 
 use core::mem;
 use core::ptr;
@@ -9,17 +9,14 @@ use libc::{c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
 
 use super::errno::raw;
 use super::hook::{hook, pass};
-use super::offload::offload;
 use super::slot::{self, SOLE};
 use super::symbols::Symbol;
+use super::time::retry;
 use super::wait::{Attempt, Direction};
 
 /// Where the answer goes.
 #[derive(Clone, Copy)]
 struct Place(*mut c_int, *mut rusage);
-
-// SAFETY: the caller of the replaced function waits until the call is over, wherever it is made.
-unsafe impl Sync for Place {}
 
 impl Place {
     fn wait(&self, pid: pid_t, options: c_int) -> isize {
@@ -49,7 +46,7 @@ fn wait_parking(symbol: Symbol, pid: pid_t, place: Place, options: c_int) -> isi
         return place.wait(pid, options);
     }
     if pid <= 0 || options != 0 {
-        return offload(symbol, || place.wait(pid, options));
+        return retry(symbol, 0, || place.wait(pid, options | libc::WNOHANG));
     }
     loop {
         match place.wait(pid, libc::WNOHANG) {
@@ -62,7 +59,7 @@ fn wait_parking(symbol: Symbol, pid: pid_t, place: Place, options: c_int) -> isi
             Err(error) if error == raw(libc::ESRCH) => {}
             Err(error) if error == raw(libc::ECANCELED) => return error,
             // No pidfd to be had.
-            Err(_) => return offload(symbol, || place.wait(pid, 0)),
+            Err(_) => return retry(symbol, 0, || place.wait(pid, libc::WNOHANG)),
         }
     }
 }
@@ -95,13 +92,32 @@ hook! {
 #[derive(Clone, Copy)]
 struct Info(*mut siginfo_t);
 
-// SAFETY: as for `Place`.
-unsafe impl Sync for Info {}
-
 impl Info {
     fn wait(&self, kind: idtype_t, id: id_t, options: c_int) -> isize {
         pass!(SYS_waitid, kind, id, self.0, options, ptr::null_mut::<rusage>())
     }
+}
+
+/// No child has what is asked for. The kernel answers this with 0, and a process number of 0.
+const NOTHING: isize = isize::MIN;
+
+/// The kernel's `waitid`, without waiting.
+fn look(kind: idtype_t, id: id_t, place: Info, options: c_int) -> isize {
+    // SAFETY: all zeros is a siginfo; with nothing to tell, the kernel leaves or makes the process number 0.
+    let mut own: siginfo_t = unsafe { mem::zeroed() };
+    let answer = Info(&raw mut own).wait(kind, id, options | libc::WNOHANG);
+    if answer != 0 {
+        return answer;
+    }
+    // SAFETY: it is the siginfo of a child, or all zeros.
+    if unsafe { own.si_pid() } == 0 {
+        return NOTHING;
+    }
+    if !place.0.is_null() {
+        // SAFETY: the caller's place.
+        unsafe { place.0.write(own) };
+    }
+    0
 }
 
 fn waitid_parking(kind: idtype_t, id: id_t, place: Info, options: c_int) -> isize {
@@ -109,22 +125,16 @@ fn waitid_parking(kind: idtype_t, id: id_t, place: Info, options: c_int) -> isiz
     if options & libc::WNOHANG != 0 {
         return place.wait(kind, id, options);
     }
+    let retried = || retry(symbol, NOTHING, || look(kind, id, place, options));
     let told =
         matches!(kind, libc::P_PID | libc::P_PIDFD) && options & (libc::WSTOPPED | libc::WCONTINUED) == 0;
-    if !told || place.0.is_null() {
-        return offload(symbol, || place.wait(kind, id, options));
+    if !told {
+        return retried();
     }
     loop {
-        // SAFETY: all zeros is a siginfo; with nothing to tell, the kernel leaves or makes the process number 0.
-        let nothing: siginfo_t = unsafe { mem::zeroed() };
-        // SAFETY: the caller's place.
-        unsafe { place.0.write(nothing) };
-        let answer = place.wait(kind, id, options | libc::WNOHANG);
-        // SAFETY: as above.
-        let info = unsafe { place.0.read() };
-        // SAFETY: it is the siginfo of a child, or all zeros.
-        if answer != 0 || unsafe { info.si_pid() } != 0 {
-            return answer;
+        match look(kind, id, place, options) {
+            NOTHING => {}
+            answer => return answer,
         }
         let ended = match (kind, slot::known(id as c_int)) {
             (libc::P_PIDFD, Some(known)) => Attempt::new(symbol, known, Direction::Read).wait_ready(),
@@ -135,7 +145,7 @@ fn waitid_parking(kind: idtype_t, id: id_t, place: Info, options: c_int) -> isiz
             Ok(()) => {}
             Err(error) if error == raw(libc::ESRCH) => {}
             Err(error) if error == raw(libc::ECANCELED) => return error,
-            Err(_) => return offload(symbol, || place.wait(kind, id, options)),
+            Err(_) => return retried(),
         }
     }
 }

@@ -86,14 +86,13 @@ pub(super) unsafe extern "C" fn close(fd: c_int) -> c_int {
     errno::result(pass!(SYS_close, fd)) as c_int
 }
 
-/// libc's `close_range`.
+/// libc's `close_range`. One that the kernel refuses closes nothing, nor does one in a table of this thread's own.
 ///
 /// # Safety
 /// * As libc's manual says.
 #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    const CLOSE_RANGE_CLOEXEC: c_int = 4;
-    if flags & CLOSE_RANGE_CLOEXEC == 0 && is_tracking(Symbol::CloseRange) {
+    if flags == 0 && is_tracking(Symbol::CloseRange) {
         slot::retire_range(first, last);
     }
     errno::result(pass!(SYS_close_range, first, last, flags)) as c_int
@@ -111,17 +110,30 @@ pub(super) unsafe extern "C" fn dup(fd: c_int) -> c_int {
     made(Symbol::Dup, pass!(SYS_dup, fd), 0)
 }
 
+/// Tells whether the kernel puts a duplicate of `old` at `new`. If not, what is at `new` stays.
+fn replaces(old: c_int, new: c_int) -> bool {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let null = core::ptr::null::<libc::rlimit>();
+    pass!(SYS_prlimit64, 0, libc::RLIMIT_NOFILE, null, &raw mut limit);
+    let is_in_range = u64::try_from(new).is_ok_and(|new| new < limit.rlim_cur);
+    is_in_range && pass!(SYS_fcntl, old, libc::F_GETFD) >= 0
+}
+
+fn duplicate(symbol: Symbol, old: c_int, new: c_int, flags: c_int) -> c_int {
+    if old != new && flags & !libc::O_CLOEXEC == 0 && is_tracking(symbol) && replaces(old, new) {
+        slot::share(old);
+        slot::retire(new);
+    }
+    errno::result(pass!(SYS_dup3, old, new, flags)) as c_int
+}
+
 /// libc's `dup3`.
 ///
 /// # Safety
 /// * As for `close`, which it does to `new`.
 #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
-    if old != new && is_tracking(Symbol::Dup3) {
-        slot::share(old);
-        slot::retire(new);
-    }
-    errno::result(pass!(SYS_dup3, old, new, flags)) as c_int
+    duplicate(Symbol::Dup3, old, new, flags)
 }
 
 /// libc's `dup2`.
@@ -134,11 +146,7 @@ pub(super) unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
         let answer = pass!(SYS_fcntl, old, libc::F_GETFD);
         return errno::result(if answer < 0 { answer } else { new as isize }) as c_int;
     }
-    if is_tracking(Symbol::Dup2) {
-        slot::share(old);
-        slot::retire(new);
-    }
-    errno::result(pass!(SYS_dup3, old, new, 0)) as c_int
+    duplicate(Symbol::Dup2, old, new, 0)
 }
 
 /// Sets the flags of the description; the user's wish for O_NONBLOCK ends `FORCED`.
@@ -152,6 +160,15 @@ fn set_flags(fd: c_int, flags: usize) -> isize {
     // The new flags may make writes synchronous or direct.
     known.update(WRITES_KNOWN | FLAGS_KNOWN | NONBLOCKING | if wants { FORCED } else { 0 }, 0);
     answer
+}
+
+/// Says that another program will have the descriptor: it is about to be made to stay open across an exec.
+fn survives_exec(fd: c_int) {
+    if let Some(known) = slot::known_already(fd) {
+        // First: without it nobody forces the listener again.
+        known.update(SOLE, 0);
+        accept::release(known);
+    }
 }
 
 macro_rules! fcntl {
@@ -189,12 +206,8 @@ fn control(symbol: Symbol, fd: c_int, command: c_int, argument: usize) -> c_int 
             return made(symbol, plain(), 0);
         }
         libc::F_SETFD => {
-            if argument & libc::FD_CLOEXEC as usize == 0
-                && let Some(known) = slot::known_already(fd)
-            {
-                // First: without it nobody forces the listener again.
-                known.update(SOLE, 0);
-                accept::release(known);
+            if argument & libc::FD_CLOEXEC as usize == 0 {
+                survives_exec(fd);
             }
             plain()
         }
@@ -215,6 +228,9 @@ fn control(symbol: Symbol, fd: c_int, command: c_int, argument: usize) -> c_int 
 /// * As libc's manual says.
 #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn ioctl(fd: c_int, request: libc::c_ulong, argument: usize) -> c_int {
+    if request == libc::FIONCLEX as libc::c_ulong && is_tracking(Symbol::Ioctl) {
+        survives_exec(fd);
+    }
     if request == libc::FIONBIO as libc::c_ulong && is_tracking(Symbol::Ioctl) {
         let place = core::ptr::with_exposed_provenance::<c_int>(argument);
         // SAFETY: null, or the caller's number, as this request demands.

@@ -15,6 +15,9 @@
 //! again. So a cancelled coroutine gets its lock, and ends at its next wait of another kind.
 //!
 //! `thread::park` waits here too, marked in its key; `parker` has the rules.
+//!
+//! A requeue ends a coroutine's wait, and the coroutine waits anew in the other queue. In between it is in the list
+//! `MOVING`, which a wake of the other word looks at, with that word's queue locked, after those who wait there.
 
 use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
@@ -24,9 +27,10 @@ use super::errno::raw;
 use super::hook::pass;
 use super::symbols::Symbol;
 use super::{from_handler, gate, parker};
+use crate::base::lock::Lock;
 use crate::runtime::park::{Claimed, Outcome, Reason};
-use crate::runtime::told;
 use crate::runtime::wait_queue::{How, Seen, WaitQueue};
+use crate::runtime::{party, told};
 
 pub(super) const SHARDS: usize = 256;
 
@@ -58,6 +62,33 @@ fn shard(address: usize) -> &'static Shard {
     &TABLE[shard_number(address)]
 }
 
+/// Coroutines that a requeue has woken to wait for another word, and that word's address.
+static MOVING: Lock<Vec<(u32, usize)>> = Lock::new(Vec::new());
+/// How many there are.
+static MOVING_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Takes the first that `fits` off the list of those that move.
+fn take_moving(fits: impl Fn(u32, usize) -> bool) -> bool {
+    let mut moving = MOVING.lock();
+    let found = moving.iter().position(|(party, address)| fits(*party, *address));
+    if let Some(place) = found {
+        moving.remove(place);
+        // Relaxed: written under the lock.
+        MOVING_COUNT.store(moving.len(), Ordering::Relaxed);
+    }
+    found.is_some()
+}
+
+/// The word that a requeue has named for the calling coroutine, if one has ended its wait.
+fn moved_to() -> Option<usize> {
+    // Relaxed: the wake that has ended the wait orders this after the requeue.
+    if MOVING_COUNT.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    let me = party::with_current(|party| party.id());
+    MOVING.lock().iter().find(|(party, _)| *party == me).map(|(_, address)| *address)
+}
+
 /// Waits while the word at `address` is `expected`.
 ///
 /// # Safety
@@ -71,17 +102,73 @@ pub(super) unsafe fn wait(address: usize, expected: u32, until: Option<Instant>)
     // Relaxed, and SeqCst by the fence: see the table above.
     shard.waiting.fetch_add(1, Ordering::Relaxed);
     fence(Ordering::SeqCst);
-    let outcome = told::wait(until, |until| {
+    let mut outcome = told::wait(until, |until| {
         let how = How { key: address, ..How::new(Reason::Futex, until) };
         shard.queue.wait_if(how, |(), _| word.load(Ordering::SeqCst) == expected)
     });
     shard.waiting.fetch_sub(1, Ordering::Relaxed);
+    while outcome == Some(Outcome::Notified)
+        && let Some(address) = moved_to()
+    {
+        outcome = wait_moved(address, until);
+    }
     match outcome {
         None => raw(libc::EAGAIN),
         Some(Outcome::TimedOut) => raw(libc::ETIMEDOUT),
         Some(Outcome::Notified) => 0,
         Some(Outcome::Cancelled) => raw(libc::ECANCELED),
     }
+}
+
+/// Goes on with a wait for another word, whose queue counts this coroutine already.
+fn wait_moved(address: usize, until: Option<Instant>) -> Option<Outcome> {
+    let me = party::with_current(|party| party.id());
+    let shard = shard(address);
+    let outcome = told::wait(until, |until| {
+        let how = How { key: address, ..How::new(Reason::Futex, until) };
+        // Off the list already: a wake has come meanwhile.
+        shard.queue.wait_if(how, |(), _| take_moving(|party, _| party == me))
+    });
+    // Relaxed: that one too many is counted for a while does no harm.
+    shard.waiting.fetch_sub(1, Ordering::Relaxed);
+    outcome.or(Some(Outcome::Notified))
+}
+
+/// Has up to `count` of the coroutines that wait for one word wait for another; how many.
+pub(super) fn requeue(from: usize, to: usize, count: u32) -> u32 {
+    if from == to {
+        return 0;
+    }
+    let (source, target) = (shard(from), shard(to));
+    let mut moved = 0;
+    while moved < count {
+        let mut party = 0;
+        let fits = |seen: Seen| {
+            party = seen.party;
+            seen.key == from
+        };
+        let Some(claimed) = source.queue.with(|(), list| list.claim(fits)) else { break };
+        // Relaxed, and SeqCst by the lock's own order: a wake of the other word finds it counted once it is listed.
+        target.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut moving = MOVING.lock();
+        moving.push((party, to));
+        // Relaxed: written under the lock.
+        MOVING_COUNT.store(moving.len(), Ordering::Relaxed);
+        drop(moving);
+        claimed.wake_in_turn();
+        moved += 1;
+    }
+    moved
+}
+
+/// Tells whether a coroutine waits for the word at an address, or is about to.
+pub(super) fn is_waited_for(address: usize) -> bool {
+    fence(Ordering::SeqCst);
+    let shard = shard(address);
+    // Relaxed: the fence.
+    shard.waiting.load(Ordering::Relaxed) != 0
+        && (shard.queue.with(|(), list| list.peek(|seen| seen.key == address).is_some())
+            || MOVING.lock().iter().any(|(_, moving)| *moving == address))
 }
 
 /// A coroutine's stay in `thread::park`, of one wait or several.
@@ -123,15 +210,19 @@ impl Drop for Stay {
 }
 
 /// Wakes up to `count` of those who wait for the word: coroutines, then threads. The address is only a key.
-///
-/// Which of the two kinds comes first changes from call to call, so that neither starves the other.
 pub(super) fn wake(address: usize, count: u32) -> isize {
-    static TURN: AtomicU32 = AtomicU32::new(0);
-    let count = count.min(i32::MAX.unsigned_abs());
-    let in_kernel = |count: u32| {
+    wake_by(address, count, |count| {
         let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
         pass!(SYS_futex, address, operation, count)
-    };
+    })
+}
+
+/// As [`wake`], with another way to wake threads.
+///
+/// Which of the two kinds comes first changes from call to call, so that neither starves the other.
+pub(super) fn wake_by(address: usize, count: u32, in_kernel: impl Fn(u32) -> isize) -> isize {
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    let count = count.min(i32::MAX.unsigned_abs());
     fence(Ordering::SeqCst);
     let shard = shard(address);
     // Relaxed: the fence.
@@ -147,16 +238,24 @@ pub(super) fn wake(address: usize, count: u32) -> isize {
     }
     // Relaxed: a rough alternation.
     if TURN.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
-        let woken = wake_coroutines(shard, address, count);
+        let woken = wake_coroutines(address, count);
         if woken >= count { woken as isize } else { woken as isize + in_kernel(count - woken).max(0) }
     } else {
         let woken = in_kernel(count).max(0) as u32;
         if woken >= count {
             woken as isize
         } else {
-            (woken + wake_coroutines(shard, address, count - woken)) as isize
+            (woken + wake_coroutines(address, count - woken)) as isize
         }
     }
+}
+
+/// In a signal handler, which may have interrupted the holder of a queue: has another thread wake all who wait where the
+/// word does. False elsewhere.
+pub(super) fn hands_over(address: usize) -> bool {
+    // Relaxed: the caller's fence, or a wake too many.
+    let is_quiet = || shard(address).waiting.load(Ordering::Relaxed) == 0;
+    gate::in_handler() && (is_quiet() || from_handler::hand_over(shard_number(address)))
 }
 
 /// Wakes every coroutine of a part of the table, whatever it waits for.
@@ -209,9 +308,18 @@ fn wake_parked(shard: &Shard, key: usize) -> bool {
     any
 }
 
-fn wake_coroutines(shard: &Shard, address: usize, count: u32) -> u32 {
+/// Wakes up to `count` of the coroutines that wait for the word, or are on their way to wait for it; how many.
+pub(super) fn wake_coroutines(address: usize, count: u32) -> u32 {
+    let shard = shard(address);
     let mut woken = 0;
     while woken < count && wake_first(shard, address).is_some() {
+        woken += 1;
+    }
+    // Relaxed: see `requeue`.
+    while woken < count
+        && MOVING_COUNT.load(Ordering::Relaxed) != 0
+        && shard.queue.with(|(), _| take_moving(|_, to| to == address))
+    {
         woken += 1;
     }
     woken

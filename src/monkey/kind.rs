@@ -79,6 +79,11 @@ fn option<T>(fd: c_int, name: c_int, mut value: T) -> Option<T> {
     (answer == 0).then_some(value)
 }
 
+/// Tells whether a socket takes connections.
+pub(super) fn is_listener(fd: c_int) -> bool {
+    option(fd, libc::SO_ACCEPTCONN, 0).is_some_and(|listens: c_int| listens != 0)
+}
+
 /// How many bytes a read of a socket waits for (`SO_RCVLOWAT`).
 pub(super) fn low_water(fd: c_int) -> usize {
     option(fd, libc::SO_RCVLOWAT, 1).and_then(|count| usize::try_from(count).ok()).unwrap_or(1)

@@ -13,7 +13,7 @@ use libc::{c_int, c_short, pollfd, sigset_t, timespec};
 use super::hook::pass;
 use super::slot::{Known, known_any};
 use super::symbols::Symbol;
-use super::wait::{Direction, cancelled, check_identity, number};
+use super::wait::{Direction, cancelled, check_identity, check_identity_later, number};
 use crate::runtime::park::{Outcome, Reason, Waiter, park};
 use crate::runtime::source::Seen;
 
@@ -27,8 +27,12 @@ struct Watch {
 /// What a set of descriptors is waited for with.
 pub(super) struct Watches {
     list: Vec<Watch>,
-    /// A number beyond the table: nothing tells of it, so the kernel is asked every now and then.
+    /// Nothing tells of one of them, so the kernel is asked every now and then: a number beyond the table, or an epoll
+    /// instance that is nested as deep as the kernel allows.
     blind: bool,
+    /// Numbers may have changed owners without notice: see `check_identity`.
+    unchecked: bool,
+    checked: bool,
 }
 
 /// How often the kernel is asked about what nothing tells of.
@@ -52,7 +56,7 @@ impl Watches {
                 }
             }
         }
-        Self { list, blind }
+        Self { list, blind, unchecked: false, checked: false }
     }
 
     /// Repeats `ask`, which never waits, until it says something other than 0, or the deadline has passed.
@@ -75,7 +79,8 @@ impl Watches {
                     watch.known.slot.source.exhausted(watch.direction, seen);
                 }
             }
-            let step = self.blind.then(|| Instant::now() + BLIND_STEP);
+            self.check();
+            let step = (self.blind || self.unchecked).then(|| Instant::now() + BLIND_STEP);
             let until = [deadline, step].into_iter().flatten().min();
             if let Err(error) = self.wait(symbol, until) {
                 return error;
@@ -83,9 +88,20 @@ impl Watches {
         }
     }
 
+    /// Looks whether the numbers still stand for what is registered: most of them now, the rest after a step.
+    fn check(&mut self) {
+        if self.unchecked {
+            self.list.iter().for_each(|watch| _ = check_identity_later(watch.known));
+            self.unchecked = false;
+            self.checked = true;
+            return;
+        }
+        let all = self.list.iter().fold(true, |all, watch| check_identity(watch.known) & all);
+        self.unchecked = !all && !self.checked;
+    }
+
     /// Waits for the first event of any.
-    fn wait(&self, symbol: Symbol, deadline: Option<Instant>) -> Result<(), isize> {
-        self.list.iter().for_each(|watch| check_identity(watch.known));
+    fn wait(&mut self, symbol: Symbol, deadline: Option<Instant>) -> Result<(), isize> {
         symbol.count_park();
         let waiter = Waiter::open();
         let mut listed = 0;
@@ -99,6 +115,12 @@ impl Watches {
                 Ok(_) => continue,
                 // Always ready, or never: epoll has no word for it, and the kernel has just been asked.
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => continue,
+                // The reactor's own instance would be one level too many. The kernel is asked after a step.
+                Err(error) if error.raw_os_error() == Some(libc::ELOOP) && self.blind => continue,
+                Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                    self.blind = true;
+                    at_once = Ok(true);
+                }
                 Err(error) => at_once = Err(number(&error)),
             }
             break;

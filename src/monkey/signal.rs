@@ -10,7 +10,7 @@
 use core::ffi::c_void;
 use core::mem;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use libc::{c_int, sighandler_t, siginfo_t};
 
@@ -126,7 +126,8 @@ fn unwrap(seen: &mut libc::sigaction, own: *mut libc::sigaction) {
         // SAFETY: null, or an action, which is never freed.
         if let Some(own) = unsafe { own.as_ref() } {
             seen.sa_sigaction = own.sa_sigaction;
-            seen.sa_flags = own.sa_flags;
+            // `siginterrupt` may have changed the one flag since, and libc's own does not come through here.
+            seen.sa_flags = own.sa_flags & !libc::SA_RESTART | seen.sa_flags & libc::SA_RESTART;
         }
     }
 }
@@ -174,6 +175,9 @@ pub(super) unsafe extern "C" fn sigaction(
     result
 }
 
+/// Signals that `siginterrupt` has made interrupt system calls: `signal` installs their handlers that way.
+static INTERRUPTING: AtomicU64 = AtomicU64::new(0);
+
 /// libc's `signal`: BSD's, as glibc has it.
 ///
 /// # Safety
@@ -181,10 +185,16 @@ pub(super) unsafe extern "C" fn sigaction(
 #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 #[cfg_attr(target_feature = "crt-static", allow(dead_code, reason = "nothing is replaced"))]
 pub(super) unsafe extern "C" fn signal(number: c_int, handler: sighandler_t) -> sighandler_t {
+    let Some(bit) = bit_of(number).filter(|_| handler != libc::SIG_ERR) else {
+        errno::set(libc::EINVAL);
+        return libc::SIG_ERR;
+    };
     // SAFETY: all zeros is an action.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
     action.sa_sigaction = handler;
-    action.sa_flags = libc::SA_RESTART;
+    // Relaxed: a setting.
+    let interrupts = INTERRUPTING.load(Ordering::Relaxed) & bit != 0;
+    action.sa_flags = if interrupts { 0 } else { libc::SA_RESTART };
     // SAFETY: the mask is this frame's.
     unsafe { libc::sigaddset(&raw mut action.sa_mask, number) };
     // SAFETY: all zeros is an action.
@@ -192,4 +202,38 @@ pub(super) unsafe extern "C" fn signal(number: c_int, handler: sighandler_t) -> 
     // SAFETY: both live through the call.
     let result = unsafe { sigaction(number, &raw const action, &raw mut before) };
     if result == 0 { before.sa_sigaction } else { libc::SIG_ERR }
+}
+
+/// The bit of a signal in a set.
+fn bit_of(number: c_int) -> Option<u64> {
+    (1..SIGNALS as c_int).contains(&number).then(|| 1 << (number - 1))
+}
+
+/// libc's `siginterrupt`: the handler that there is, and those that `signal` installs from now on.
+///
+/// # Safety
+/// * None; it takes numbers.
+#[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+#[cfg_attr(target_feature = "crt-static", allow(dead_code, reason = "nothing is replaced"))]
+pub(super) unsafe extern "C" fn siginterrupt(number: c_int, interrupts: c_int) -> c_int {
+    let Some(bit) = bit_of(number) else {
+        errno::set(libc::EINVAL);
+        return -1;
+    };
+    // SAFETY: all zeros is an action.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    // SAFETY: the place lives through the call.
+    if unsafe { sigaction(number, ptr::null(), &raw mut action) } != 0 {
+        return -1;
+    }
+    // Relaxed: settings.
+    if interrupts == 0 {
+        INTERRUPTING.fetch_and(!bit, Ordering::Relaxed);
+        action.sa_flags |= libc::SA_RESTART;
+    } else {
+        INTERRUPTING.fetch_or(bit, Ordering::Relaxed);
+        action.sa_flags &= !libc::SA_RESTART;
+    }
+    // SAFETY: the action lives through the call.
+    unsafe { sigaction(number, &raw const action, ptr::null_mut()) }
 }

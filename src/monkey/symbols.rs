@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::patch::group::{CHILDREN, FILES, LOCKS, NAMES, PIPES, SOCKETS, TIME, WAITING};
 use super::{
     accept, between, by_name, c_lock, child, connect, descriptor, devices, epoll, files, fortified, inner,
-    loader, made, message, message_queue, names, old_names, poll, record_lock, stream, syscall, thread,
-    thread_state, time, tried_again,
+    loader, made, message, message_queue, names, old_names, poll, record_lock, signal, spawn, stream,
+    syscall, thread, thread_state, time, tried_again,
 };
 use crate::runtime::worker_index;
 
@@ -227,6 +227,9 @@ symbols! {
     Dlopen: "dlopen", EVERY, loader::dlopen;
     Dlclose: "dlclose", EVERY, loader::dlclose;
     Vfork: "vfork", EVERY, child::vfork;
+    ForkWithoutHandlers: "_Fork", EVERY, spawn::_Fork;
+    PosixSpawnFileActionsAdddup2: "posix_spawn_file_actions_adddup2", EVERY, spawn::posix_spawn_file_actions_adddup2;
+    Siginterrupt: "siginterrupt", EVERY, signal::siginterrupt;
     Pipe: "pipe", EVERY, made::pipe;
     Pipe2: "pipe2", EVERY, made::pipe2;
     Eventfd: "eventfd", EVERY, made::eventfd;

@@ -1,4 +1,4 @@
-//! libc's `syscall`, for the one number that std's locks come through.
+//! libc's `syscall`, for the one number that std's locks come through, and for those that change who has a descriptor.
 //!
 //! Exactly one form of waiting parks: `FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG` with all bits set, which is std's. Its
 //! Mutex, RwLock, Condvar, Once and Barrier know nothing of threads. parking_lot waits with plain `FUTEX_WAIT`, on a
@@ -20,7 +20,7 @@ use super::hook::pass;
 use super::patch::group::LOCKS;
 use super::symbols::Symbol;
 use super::time::duration;
-use super::{futex, parker, thread_state};
+use super::{descriptor, futex, futex_op, parker, slot, thread_state};
 use crate::base::parker_word::PARKED;
 use crate::runtime::far;
 use crate::sys;
@@ -85,8 +85,58 @@ unsafe fn futex(args: [usize; 6]) -> isize {
                 unsafe { sys::raw::call(libc::SYS_futex, args) }
             })
         }
-        // SAFETY: as above.
-        _ => unsafe { sys::raw::call(libc::SYS_futex, args) },
+        _ => {
+            // SAFETY: the caller's duty.
+            let other = unsafe { futex_op::call(args) };
+            // SAFETY: as above.
+            other.unwrap_or_else(|| unsafe { sys::raw::call(libc::SYS_futex, args) })
+        }
+    }
+}
+
+/// Calls on descriptors that are made by number: the table learns of them as of those by name. The flags of an open file
+/// are the exception: they are the kernel's, as whoever asks by number expects.
+fn on_descriptors(number: c_long, [a, b, c, ..]: [usize; 6]) -> Option<c_int> {
+    let (fd, second) = (a as c_int, b as c_int);
+    match number {
+        libc::SYS_close => {
+            // SAFETY: whoever makes a call by number answers for its arguments, here and below.
+            Some(unsafe { descriptor::close(fd) })
+        }
+        libc::SYS_close_range => {
+            // SAFETY: as above.
+            Some(unsafe { descriptor::close_range(a as u32, b as u32, c as c_int) })
+        }
+        libc::SYS_dup => {
+            // SAFETY: as above.
+            Some(unsafe { descriptor::dup(fd) })
+        }
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_dup2 => {
+            // SAFETY: as above.
+            Some(unsafe { descriptor::dup2(fd, second) })
+        }
+        libc::SYS_dup3 => {
+            // SAFETY: as above.
+            Some(unsafe { descriptor::dup3(fd, second, c as c_int) })
+        }
+        libc::SYS_fcntl if second != libc::F_GETFL => {
+            // SAFETY: as above.
+            Some(unsafe { descriptor::fcntl(fd, second, c) })
+        }
+        _ => None,
+    }
+}
+
+/// Makes listeners blocking again before a process is made by number: no fork handler runs.
+fn before_process(number: c_long, [a, ..]: [usize; 6]) {
+    #[cfg(target_arch = "x86_64")]
+    let is_fork = matches!(number, libc::SYS_fork | libc::SYS_vfork);
+    #[cfg(not(target_arch = "x86_64"))]
+    let is_fork = false;
+    let is_clone = number == libc::SYS_clone && a & libc::CLONE_FILES as usize == 0;
+    if (is_fork || is_clone || number == libc::SYS_clone3) && gate::is_tracking() && !gate::in_handler() {
+        slot::share_forced();
     }
 }
 
@@ -111,7 +161,10 @@ pub(super) unsafe extern "C" fn syscall(
         let answer = unsafe { futex(args) };
         errno::set(before);
         answer
+    } else if let Some(answer) = on_descriptors(number, args) {
+        return c_long::from(answer);
     } else {
+        before_process(number, args);
         // SAFETY: the caller's duty.
         let answer = unsafe { sys::raw::call(number, args) };
         if answer >= 0 {

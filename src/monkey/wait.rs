@@ -24,14 +24,16 @@ const WOULD_BLOCK: isize = -(libc::EAGAIN as isize);
 const FIRST_PAUSE: Duration = Duration::from_micros(250);
 const LAST_PAUSE: Duration = Duration::from_millis(10);
 
-/// Tells whether the user wants calls to fail rather than to wait. Asks the kernel unless that is known.
+/// Tells whether the user wants calls to fail rather than to wait. Asks the kernel unless the descriptor is known to block:
+/// one that was closed and made anew by code that does not call libc would otherwise fail for ever, while one that waits is
+/// looked at in `wait`.
 pub(super) fn is_nonblocking(known: Known) -> Result<bool, isize> {
     let flags = known.flags();
     if flags & FORCED != 0 {
         return Ok(false);
     }
-    if flags & FLAGS_KNOWN != 0 {
-        return Ok(flags & NONBLOCKING != 0);
+    if flags & FLAGS_KNOWN != 0 && flags & NONBLOCKING == 0 {
+        return Ok(false);
     }
     let answer = pass!(SYS_fcntl, known.fd(), libc::F_GETFL);
     if answer < 0 {
@@ -219,6 +221,10 @@ impl Attempt {
         sleep(self.symbol, left.map_or(pause, |left| left.min(pause))).map_err(|_| raw(libc::ECANCELED))
     }
 
+    pub(super) fn fd(&self) -> libc::c_int {
+        self.known.fd()
+    }
+
     /// Waits until poll says that the direction is ready.
     pub(super) fn wait_ready(&mut self) -> Result<(), isize> {
         let source = &self.known.slot.source;
@@ -243,7 +249,8 @@ impl Attempt {
         wait(self.symbol, self.known, self.direction, deadline)
     }
 
-    fn deadline(&mut self) -> Option<Instant> {
+    /// When the call is over: by the socket's timeout, or the call's own limit.
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
         match self.deadline {
             Some(deadline) => deadline,
             None => *self.deadline.insert(timeout(self.known, self.direction).map(far::after)),
@@ -258,9 +265,18 @@ pub(super) fn wait(
     direction: Direction,
     deadline: Option<Instant>,
 ) -> Result<(), isize> {
-    check_identity(known);
+    let checks_later = !check_identity(known);
     symbol.count_park();
-    let ended = known.slot.source.wait_quietly(direction, deadline);
+    let look = checks_later
+        .then(|| Instant::now() + CHECK_AFTER)
+        .filter(|look| deadline.is_none_or(|end| *look < end));
+    let mut ended = known.slot.source.wait_quietly(direction, look.or(deadline));
+    if look.is_some() && matches!(ended, Ok(Outcome::TimedOut)) {
+        if check_identity_later(known) {
+            return Ok(());
+        }
+        ended = known.slot.source.wait_quietly(direction, deadline);
+    }
     if !known.is_current() {
         return Err(raw(libc::EBADF));
     }
@@ -292,15 +308,42 @@ pub(super) fn number(error: &io::Error) -> isize {
     raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
+/// How long a wait lasts before a descriptor that was made by a replaced function is looked at.
+pub(super) const CHECK_AFTER: Duration = Duration::from_millis(10);
+
 /// Registers anew if the number stands for another thing than the one that was registered: it was closed, and another
-/// made, by code that does not call libc.
-pub(super) fn check_identity(known: Known) {
+/// made, by code that does not call libc. False if that is to be looked at later: a descriptor that was made by a
+/// replaced function is hardly ever closed by other means, and most waits are short.
+pub(super) fn check_identity(known: Known) -> bool {
     if known.flags() & SOLE != 0 {
-        return;
+        if !known.slot.source.is_registered() {
+            // Relaxed, here and below: compared only; two that come at the same time both register anew.
+            known.slot.identity.store(kind::identity(known.fd()), Ordering::Relaxed);
+        }
+        return false;
     }
     let now = kind::identity(known.fd());
-    // Relaxed: compared only; two that come at the same time both register anew.
-    if known.slot.identity.swap(now, Ordering::Relaxed) != now {
-        known.slot.source.leave();
+    let before = known.slot.identity.swap(now, Ordering::Relaxed);
+    if before != now {
+        forget(known, before);
     }
+    true
+}
+
+/// As [`check_identity`], for a descriptor that was made by a replaced function; true if it stands for another thing now.
+pub(super) fn check_identity_later(known: Known) -> bool {
+    let now = kind::identity(known.fd());
+    let before = known.slot.identity.swap(now, Ordering::Relaxed);
+    if before != now {
+        forget(known, before);
+    }
+    before != now
+}
+
+/// Leaves the reactor, and forgets what was known of another owner of the number.
+fn forget(known: Known, before: u64) {
+    if before != 0 {
+        known.update(u64::from(u32::MAX), 0);
+    }
+    known.slot.source.leave();
 }

@@ -188,6 +188,13 @@ impl Source {
         }
     }
 
+    /// Tells whether a reactor tells of its events.
+    #[cfg_attr(not(feature = "monkey"), expect(dead_code, reason = "numbers that change owners need it"))]
+    pub(crate) fn is_registered(&self) -> bool {
+        // Relaxed: whoever registers it meanwhile has looked at the same descriptor.
+        !self.readiness.orphaned.load(Ordering::Relaxed)
+    }
+
     /// Tells whether a short read of the direction says nothing: the stream has ended, or urgent data has come.
     #[cfg_attr(not(feature = "monkey"), expect(dead_code, reason = "reads that go on need it"))]
     pub(crate) fn is_unsure(&self, direction: Direction) -> bool {

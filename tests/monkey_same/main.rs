@@ -26,11 +26,13 @@ mod huge;
 mod locks;
 mod moving;
 mod names;
+mod owners;
 mod parts;
 mod queues;
 mod sockets;
 mod streams;
 mod waiting;
+mod wakes;
 mod wide;
 
 use std::mem::zeroed;
