@@ -117,6 +117,38 @@ fn a_coroutine_local_made_by_the_last_destructors_stays_on_its_thread() {
 }
 
 #[test]
+fn locals_whose_destructors_use_their_own_key_or_each_other_s_end_and_are_dropped() {
+    static LIVING: AtomicUsize = AtomicUsize::new(0);
+    struct Uses(fn());
+    impl Uses {
+        fn new(f: fn()) -> Self {
+            LIVING.fetch_add(1, Ordering::SeqCst);
+            Self(f)
+        }
+    }
+    impl Drop for Uses {
+        fn drop(&mut self) {
+            LIVING.fetch_sub(1, Ordering::SeqCst);
+            (self.0)();
+        }
+    }
+    ropewalk::coroutine_local! {
+        static OWN: Uses = Uses::new(|| OWN.with(|_| ()));
+        static ONE: Uses = Uses::new(|| OTHER.with(|_| ()));
+        static OTHER: Uses = Uses::new(|| ONE.with(|_| ()));
+    }
+    let use_them = || {
+        OWN.with(|_| ());
+        ONE.with(|_| ());
+    };
+    watched(move || {
+        runtime(1).run(use_them);
+        thread::spawn(use_them).join().unwrap();
+        assert_eq!(LIVING.load(Ordering::SeqCst), 0);
+    });
+}
+
+#[test]
 fn a_local_of_a_thread_may_use_others_while_it_is_dropped() {
     ropewalk::coroutine_local! {
         static OTHER: RefCell<Vec<u32>> = RefCell::new(Vec::new());

@@ -5,19 +5,22 @@ use core::any::Any;
 use core::cell::Cell;
 use core::cell::UnsafeCell;
 use core::ptr;
-#[cfg(feature = "monkey")]
-use core::sync::atomic::AtomicU64;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::permit::Permit;
 use super::task::Task;
-use crate::coroutine::unwind::{self, Ended};
 
-/// Values of `coroutine_local!` keys, by the key's address.
-pub(crate) type Locals = HashMap<usize, Rc<dyn Any>>;
+/// Values of `coroutine_local!` keys.
+#[derive(Debug, Default)]
+pub(crate) struct Locals {
+    /// By the key's address.
+    pub(crate) values: HashMap<usize, Rc<dyn Any>>,
+    /// No more are made, because destructors have made enough.
+    pub(crate) closed: bool,
+}
 
 /// What a coroutine knows when its `thread::park` ends; zeros before the first.
 #[cfg(feature = "monkey")]
@@ -44,6 +47,10 @@ pub(crate) struct Extra {
     /// What it knew when its last `thread::park` ended. It alone looks at it.
     #[cfg(feature = "monkey")]
     parked: Cell<Parked>,
+    /// See `unwinding`. Its worker's thread alone looks at it.
+    unwinds_in: AtomicU64,
+    /// The same.
+    in_doubt: AtomicBool,
     /// Owner: touched on the coroutine only.
     locals: UnsafeCell<Option<Box<Locals>>>,
 }
@@ -89,6 +96,36 @@ impl Extra {
         count
     }
 
+    /// The period in which the coroutine was last known to unwind; 0 for none.
+    pub(crate) fn unwinds_in(task: &Task) -> u64 {
+        // Relaxed: one thread alone uses it.
+        Self::of(task).map_or(0, |extra| extra.unwinds_in.load(Ordering::Relaxed))
+    }
+
+    /// Notes that it unwinds in this period.
+    pub(crate) fn note_unwinding(task: &Task, period: u64) {
+        // Relaxed: as above.
+        Self::get_or_make(task).unwinds_in.store(period, Ordering::Relaxed);
+    }
+
+    /// Tells whether the coroutine waits, and may unwind.
+    pub(crate) fn is_in_doubt(task: &Task) -> bool {
+        // Relaxed: one thread alone uses it.
+        Self::of(task).is_some_and(|extra| extra.in_doubt.load(Ordering::Relaxed))
+    }
+
+    /// Notes that it does.
+    pub(crate) fn note_doubt(task: &Task) {
+        // Relaxed: as above.
+        Self::get_or_make(task).in_doubt.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes that note; false if there was none.
+    pub(crate) fn end_doubt(task: &Task) -> bool {
+        // Relaxed: as above.
+        Self::of(task).is_some_and(|extra| extra.in_doubt.swap(false, Ordering::Relaxed))
+    }
+
     /// The interruption that was told last as an error.
     #[cfg(feature = "monkey")]
     pub(crate) fn told(&self) -> u64 {
@@ -122,16 +159,10 @@ impl Extra {
     /// Drops the coroutine's locals, on the coroutine, until none is left.
     pub(crate) fn drop_locals(task: &Task) {
         let Some(extra) = Self::of(task) else { return };
-        // A destructor may set locals again; each round drops what it finds.
-        loop {
+        super::local::drop_all(|locals| {
             // SAFETY: only the coroutine itself comes here, and nothing is borrowed.
-            let Some(locals) = core::mem::take(unsafe { &mut *extra.locals.get() }) else { return };
-            for (_, value) in *locals {
-                if let Ended::Panicked(payload) = unwind::catch(move || drop(value)) {
-                    unwind::discard(payload);
-                }
-            }
-        }
+            core::mem::replace(unsafe { &mut *extra.locals.get() }, locals)
+        });
     }
 
     /// Frees the extra. Called when the last reference to the task is gone.

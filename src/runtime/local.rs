@@ -9,11 +9,13 @@ use std::rc::Rc;
 
 use super::current;
 use super::extra::{Extra, Locals};
+use crate::coroutine::unwind::{self, Ended};
 
 /// Declares values that every coroutine, and every plain thread, has for itself.
 ///
 /// Made on first use, dropped when the coroutine ends (on it), or with its thread. Destructors may use
-/// values too; what they make is dropped as well, save what a thread makes after all of its own are gone.
+/// values too; what they make is dropped as well, save what a thread makes after all of its own are gone. Destructors
+/// that go on to make values, as one does that uses its own key, get a panic in the end.
 ///
 /// # Examples
 /// ```
@@ -56,7 +58,7 @@ pub struct LocalKey<T: 'static> {
 
 thread_local! {
     /// Without a destructor, so that the destructors of values find it: `SWEEP` empties it.
-    static OF_THREAD: ManuallyDrop<RefCell<Locals>> = ManuallyDrop::default();
+    static OF_THREAD: ManuallyDrop<RefCell<Option<Box<Locals>>>> = ManuallyDrop::default();
     static SWEEP: Sweep = const { Sweep };
 }
 
@@ -65,15 +67,28 @@ struct Sweep;
 
 impl Drop for Sweep {
     fn drop(&mut self) {
-        loop {
-            // Out of the cell first: a destructor may use it.
-            let locals = OF_THREAD.with(|locals| core::mem::take(&mut *locals.borrow_mut()));
-            if locals.is_empty() {
-                return;
+        drop_all(|locals| OF_THREAD.with(|place| place.replace(locals)));
+    }
+}
+
+/// Drops all values of a coroutine or thread that ends. `replace` puts something in their place, and gives what was
+/// there.
+///
+/// Destructors may make values again; each round drops what it finds. In the last one none is made.
+pub(super) fn drop_all(replace: impl Fn(Option<Box<Locals>>) -> Option<Box<Locals>>) {
+    const ROUNDS: u32 = 16;
+    for round in 1..=ROUNDS {
+        let closed = (round == ROUNDS).then(|| Box::new(Locals { closed: true, ..Locals::default() }));
+        // Out of their place first: a destructor may use it.
+        let Some(locals) = replace(closed) else { break };
+        for (_, value) in locals.values {
+            if let Ended::Panicked(payload) = unwind::catch(move || drop(value)) {
+                unwind::discard(payload);
             }
-            drop(locals);
         }
     }
+    // Nothing was made in the last round.
+    replace(None);
 }
 
 impl<T: 'static> LocalKey<T> {
@@ -85,18 +100,22 @@ impl<T: 'static> LocalKey<T> {
     /// Gives `f` the value of the calling coroutine or thread, made now if it is the first use.
     ///
     /// # Panics
-    /// If `init` does.
+    /// If `init` does; and in a destructor, if those have made values again too often.
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         let key = ptr::from_ref(self).addr();
         let fresh: Rc<dyn Any>;
-        let value = match access(|locals| locals.get(&key).cloned()) {
-            Some(value) => value,
-            None => {
+        let value = match access(|locals| (locals.values.get(&key).cloned(), locals.closed)) {
+            (Some(value), _) => value,
+            (None, true) => panic!(
+                "the destructors of `coroutine_local!` values make values again and again: one of them uses its own key, \
+                 or two use each other's"
+            ),
+            (None, false) => {
                 fresh = Rc::new((self.init)());
                 let again = fresh.clone();
                 // `init` may have used this very key; the first value stays, and `fresh` outlives the
                 // access so that no destructor runs inside it.
-                access(move |locals| locals.entry(key).or_insert(again).clone())
+                access(move |locals| locals.values.entry(key).or_insert(again).clone())
             }
         };
         // Held while `f` runs: a hand-resumed coroutine may carry `f` past the end of this one.
@@ -179,7 +198,7 @@ fn access<R>(f: impl FnOnce(&mut Locals) -> R) -> R {
         None => {
             // What is made when the thread has swept already is leaked.
             let _ = SWEEP.try_with(|_| ());
-            OF_THREAD.with(|locals| f(&mut locals.borrow_mut()))
+            OF_THREAD.with(|locals| f(locals.borrow_mut().get_or_insert_default()))
         }
     }
 }
