@@ -49,17 +49,41 @@ impl Interval {
     pub fn tick(&mut self) -> Instant {
         runtime::sleep_until(self.next);
         let due = self.next;
-        let late = due.elapsed();
-        // Whole periods that have passed since are missed.
-        let missed = u32::try_from(late.as_nanos() / self.period.as_nanos()).unwrap_or(u32::MAX - 1);
-        let step = self.period.checked_mul(missed + 1);
-        self.next =
-            step.and_then(|step| due.checked_add(step)).unwrap_or_else(|| runtime::far::after(Duration::MAX));
+        self.next = next(due, due.elapsed(), self.period);
         due
     }
 
     /// The period.
     pub fn period(&self) -> Duration {
         self.period
+    }
+}
+
+/// The first point on the grid of `due` that comes after `late`; whole periods that have passed are missed.
+fn next(due: Instant, late: Duration, period: Duration) -> Instant {
+    const SECOND: u128 = 1_000_000_000;
+    let since = late.as_nanos() % period.as_nanos();
+    // No more than `late`, so its seconds fit.
+    let missed = late - Duration::new((since / SECOND) as u64, (since % SECOND) as u32);
+    let step = missed.checked_add(period);
+    step.and_then(|step| due.checked_add(step)).unwrap_or_else(|| runtime::far::after(Duration::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_after_any_number_of_missed_ones_is_the_first_on_the_grid_that_is_still_to_come() {
+        let due = Instant::now();
+        for missed in [0, 1, u64::from(u32::MAX) - 1, u64::from(u32::MAX), u64::from(u32::MAX) + 1, 1 << 40] {
+            for (nanos, past) in [(1, 0), (3, 2)] {
+                let late = Duration::from_nanos(missed * nanos + past);
+                let expected = due + Duration::from_nanos((missed + 1) * nanos);
+                assert_eq!(next(due, late, Duration::from_nanos(nanos)), expected, "{missed}");
+            }
+        }
+        let far = next(due, Duration::from_secs(1), Duration::MAX);
+        assert!(far > due + Duration::from_secs(1 << 20));
     }
 }
