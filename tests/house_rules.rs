@@ -129,6 +129,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "runtime/told.rs",
     "runtime/who.rs",
     "runtime/fresh.rs",
+    "runtime/unwinding.rs",
     "runtime/worker.rs",
     "runtime/multi_wait.rs",
     "queue/takers.rs",

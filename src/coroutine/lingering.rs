@@ -106,7 +106,7 @@ impl Node {
 }
 
 /// Unwinds all suspended coroutines of the calling thread, the youngest first.
-fn end_all() {
+pub(crate) fn end_all() {
     let mut at = FIRST.get();
     while let Some(node) = NonNull::new(at.cast_mut()) {
         // SAFETY: in this thread's list, so it lives (I1).

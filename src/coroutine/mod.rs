@@ -19,7 +19,7 @@
 mod body;
 mod build;
 pub(crate) mod id;
-mod lingering;
+pub(crate) mod lingering;
 pub(crate) mod overflow;
 mod pack;
 pub(crate) mod stack;

@@ -6,6 +6,8 @@
 
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
+use core::time::Duration;
+use std::time::Instant;
 
 use super::extra::Extra;
 use super::park::{self, Outcome, Waiter};
@@ -24,7 +26,9 @@ pub(crate) fn request(task: &TaskRef) {
     let home = task.party.home();
     if worker::current().is_some_and(|own| core::ptr::eq(own, home)) {
         // SAFETY: it is the current worker, which is alive.
-        deliver(unsafe { &*home }, task);
+        let home = unsafe { &*home };
+        home.note_cancel(task);
+        deliver(home, task);
         return;
     }
     super::remote::send_cancel(task);
@@ -35,6 +39,7 @@ pub(crate) fn deliver(worker: &Worker, task: &TaskRef) {
     let party = &task.party;
     if super::join::is_done(task)
         || party.shields.get() > 0
+        || worker.doubts(task)
         || core::ptr::eq(worker.running.load(Ordering::Relaxed), &**task)
     {
         return;
@@ -74,7 +79,7 @@ const LAST_PATIENCE: u32 = 100_000;
 /// again, for ever, must neither hold its worker nor keep its runtime from ending without a word.
 pub(crate) fn insist(worker: &Worker, task: &Task) {
     let kills = Extra::count_kill(task).min(LAST_PATIENCE);
-    if kills <= PATIENCE {
+    if kills <= PATIENCE || super::exiting::is_here() {
         return;
     }
     let name = task.name().unwrap_or("unnamed");
@@ -129,19 +134,44 @@ pub(crate) fn name_the_rest(worker: &Worker) {
     let _ = std::thread::Builder::new().name(format!("{name}-ends")).spawn(tell);
 }
 
-/// Cancels every started coroutine of a worker whose runtime ends, and every fresh one.
-///
-/// True if that has made any of them ready.
-pub(crate) fn cancel_all(worker: &Worker) -> bool {
-    // SAFETY: this is the worker's thread; the copy ends the borrow before anything else runs.
-    let tasks: Vec<NonNull<Task>> = unsafe { worker.owner() }.started.iter().collect();
-    for task in tasks {
-        // SAFETY: a started task is alive until its worker retires it.
-        let task = unsafe { TaskRef::retain(task) };
+/// How long a runtime ends before a cancellation is delivered to a coroutine that may unwind.
+const DOUBT: Duration = Duration::from_secs(1);
+
+/// Cancels what runs on a worker whose runtime ends, and delivers what was held back. True if a coroutine is ready.
+/// Called between turns.
+pub(crate) fn look(worker: &Worker) -> bool {
+    if worker.core().is_ending() {
+        // SAFETY: this is the worker's thread, and no other borrow is alive.
+        let since = *unsafe { worker.owner() }.ending_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= DOUBT {
+            worker.give_up_doubts();
+        }
+        cancel_all(worker);
+    }
+    if worker.has_lost_doubts() {
+        worker.end_doubts();
+        started(worker)
+            .iter()
+            .filter(|task| Extra::end_doubt(task) && task.is_cancelled())
+            .for_each(|task| deliver(worker, task));
+    }
+    worker.has_ready()
+}
+
+/// The started coroutines of a worker: a copy, which ends the borrow before anything else runs.
+fn started(worker: &Worker) -> Vec<TaskRef> {
+    // SAFETY: this is the worker's thread, and no other borrow is alive.
+    let owner = unsafe { worker.owner() };
+    // SAFETY: a started task is alive until its worker retires it.
+    owner.started.iter().map(|task| unsafe { TaskRef::retain(task) }).collect()
+}
+
+/// Cancels every started coroutine of a worker, and every fresh one.
+fn cancel_all(worker: &Worker) {
+    for task in started(worker) {
         // Relaxed: the coroutine reads it on this thread.
         if task.state().fetch_or(CANCELLED, Ordering::Relaxed) & CANCELLED == 0 {
             deliver(worker, &task);
         }
     }
-    worker.has_ready()
 }

@@ -15,8 +15,9 @@ use super::park::{self, Outcome, Reason, Waiter, raise_cancelled};
 use super::permit::Permit;
 use super::shield::{self, Shield};
 use super::task::{Task, TaskRef};
+use super::unwinding::Unwinds;
 use super::worker::Worker;
-use super::{far, party};
+use super::{exiting, far, party};
 use crate::coroutine::id;
 
 /// A handle to a coroutine or a plain thread: its name, its number, and the right to unpark it.
@@ -224,26 +225,32 @@ unsafe fn yield_task(running: NonNull<Task>) {
     let worker: *const Worker = task.party.home();
     // SAFETY: the worker that runs this very coroutine.
     let worker = unsafe { &*worker };
-    if (thread::panicking() || task.is_cancelled()) && stays(worker, task) {
+    if (thread::panicking() || task.is_cancelled() || exiting::is_here()) && stays(worker, task) {
         return;
     }
     worker.push_ready(running);
     park::suspend(task);
 }
 
-/// Whether a coroutine that unwinds keeps its worker.
+/// Whether a coroutine that unwinds, or has called `exit`, keeps its worker.
 ///
 /// # Panics
 /// If the coroutine is cancelled, with the payload of that.
 #[cold]
 fn stays(worker: &Worker, task: &Task) -> bool {
-    if thread::panicking() {
+    if exiting::is_here() {
+        thread::yield_now();
+        worker.drain_inbox();
+        return true;
+    }
+    let unwinds = worker.unwinds(task);
+    if unwinds == Unwinds::Yes {
         // As in `unwinding`: nobody else of the worker is to see this.
         thread::yield_now();
         worker.drain_inbox();
         return !worker.tired_of_unwinding();
     }
-    if !shield::covers(&task.party) {
+    if task.is_cancelled() && unwinds == Unwinds::No && !shield::covers(&task.party) {
         raise_cancelled();
     }
     false

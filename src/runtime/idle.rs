@@ -22,8 +22,8 @@ use core::time::Duration;
 use std::time::Instant;
 
 use super::park::Claimed;
-use super::timers;
 use super::worker::Worker;
+use super::{cancel, timers};
 
 /// Turns of the search before a worker sleeps: some microseconds.
 const SPINS: u32 = 200;
@@ -38,13 +38,11 @@ const LAST: Duration = Duration::from_secs(1);
 pub(crate) fn wait(worker: &Worker) -> ControlFlow<()> {
     worker.share_stacks();
     let ending = worker.core().is_ending();
-    if ending {
-        if super::cancel::cancel_all(worker) {
-            return ControlFlow::Continue(());
-        }
-        if worker.is_done() {
-            return ControlFlow::Break(());
-        }
+    if cancel::look(worker) {
+        return ControlFlow::Continue(());
+    }
+    if ending && worker.is_done() {
+        return ControlFlow::Break(());
     }
     if spin(worker) {
         return ControlFlow::Continue(());

@@ -22,6 +22,7 @@ pub(crate) mod cancel;
 mod clock;
 mod core;
 mod current;
+mod exiting;
 mod extra;
 pub(crate) mod far;
 mod fresh;

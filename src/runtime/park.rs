@@ -25,8 +25,9 @@ use std::time::Instant;
 
 use super::party::{self, Party};
 use super::task::Task;
+use super::unwinding::Unwinds;
 use super::worker::{self, Worker};
-use super::{cancel, remote, shield, timers, unwinding};
+use super::{cancel, exiting, remote, shield, timers, unwinding};
 pub(crate) use crate::base::ticket::Outcome;
 use crate::base::ticket::{Ticket, TicketWord};
 use crate::coroutine::stack::nest;
@@ -245,9 +246,9 @@ pub(crate) fn park(waiter: Waiter, reason: Reason, object: usize, deadline: Opti
     // SAFETY: null, or the worker that runs this very coroutine.
     if let Some(worker) = unsafe { party.home().as_ref() }
         && deadline.is_none()
-        && party.scopes.earliest().is_none()
+        && party.scopes.is_empty()
         && !std::thread::panicking()
-        && !nest::is_shielded()
+        && !nest::has_any()
     {
         // SAFETY: a party with a home is the first field of a task.
         let task = unsafe { waiter.party.cast::<Task>().as_ref() };
@@ -264,19 +265,27 @@ fn park_slow(waiter: Waiter, reason: Reason, object: usize, deadline: Option<Ins
     // SAFETY: the calling party is the owner, and it lives.
     let party = unsafe { waiter.party.as_ref() };
     let shielded = shield::covers(party);
-    let interruptible = !shielded && !std::thread::panicking();
+    // SAFETY: null, or the worker that runs this very coroutine.
+    let unwinds = match unsafe { party.home().as_ref() } {
+        None if std::thread::panicking() => Unwinds::Yes,
+        None => Unwinds::No,
+        // SAFETY: a party with a home is the first field of a task.
+        Some(worker) => worker.unwinds(unsafe { waiter.party.cast::<Task>().as_ref() }),
+    };
+    let interruptible = !shielded && unwinds != Unwinds::Yes;
     let scope = if interruptible { party.scopes.earliest() } else { None };
     let by_scope = scope.is_some_and(|scope| deadline.is_none_or(|deadline| scope < deadline));
     let until = if by_scope { scope } else { deadline };
-    // For whoever looks while it waits: the shield may be on another stack than the party's.
-    let shields = party.shields.replace(party.shields.get() + u32::from(shielded));
+    // For a cancellation that comes while it waits: the shield may be on another stack than the party's, and a
+    // destructor that runs because of an unwinding must not unwind itself.
+    let shields = party.shields.replace(party.shields.get() + u32::from(!interruptible));
     // SAFETY: null, or the worker that runs this very coroutine.
     let outcome = match unsafe { party.home().as_ref() } {
         None => park_thread(party, waiter, until),
         Some(worker) => {
             // SAFETY: a party with a home is the first field of a task.
             let task = unsafe { waiter.party.cast::<Task>().as_ref() };
-            park_coroutine(worker, task, waiter, Wait { reason, object, until, interruptible })
+            park_coroutine(worker, task, waiter, Wait { reason, object, until, interruptible, unwinds })
         }
     };
     party.shields.set(shields);
@@ -289,6 +298,8 @@ struct Wait {
     object: usize,
     until: Option<Instant>,
     interruptible: bool,
+    /// Whether the coroutine waits in a destructor while it unwinds.
+    unwinds: Unwinds,
 }
 
 /// Kernel calls by which plain threads have waited, and by which they were woken. Relaxed everywhere: figures,
@@ -320,26 +331,32 @@ fn park_thread(party: &Party, waiter: Waiter, until: Option<Instant>) -> Outcome
 /// that does no harm, because no other worker can resume it.
 fn park_coroutine(worker: &Worker, task: &Task, waiter: Waiter, wait: Wait) -> Outcome {
     let word = &task.party.word;
-    if !wait.interruptible && std::thread::panicking() {
+    let suspended = || match wait.until {
+        None => suspend(task),
+        Some(until) => timers::with_deadline(worker, waiter, until, || suspend(task)),
+    };
+    let late = |why| unwinding::report(worker, task, (wait.reason, wait.object), why);
+    if exiting::is_here() {
+        return unwinding::keep(worker, task, waiter, wait.until, || {
+            late("after it has called `exit`: no other coroutine runs any more");
+        });
+    }
+    if wait.unwinds == Unwinds::Yes {
         if let Some(outcome) = unwinding::wait(worker, task, waiter, wait.until) {
             return outcome;
         }
-        worker.core().monitor.note(format!(
-            "coroutine '{}' (#{}) waits ({:?} {:#x}) in a destructor while it unwinds: \
-             until it goes on, others on worker {} see thread::panicking()",
-            task.name().unwrap_or("unnamed"),
-            task.id,
-            wait.reason,
-            wait.object,
-            worker.index,
-        ));
-    } else if wait.interruptible && task.is_cancelled() && word.claim(waiter.ticket, Outcome::Cancelled) {
+        late("in a destructor while it unwinds: until it goes on, others see thread::panicking()");
+        return rest(worker, task, || worker.suspend_unwinding(task, suspended));
+    }
+    let in_doubt = wait.unwinds == Unwinds::Maybe;
+    if wait.interruptible && !in_doubt && task.is_cancelled() && word.claim(waiter.ticket, Outcome::Cancelled)
+    {
         return Outcome::Cancelled;
     }
-    rest(worker, task, || match wait.until {
-        None => suspend(task),
-        Some(until) => timers::with_deadline(worker, waiter, until, || suspend(task)),
-    })
+    if in_doubt {
+        return rest(worker, task, || worker.suspend_in_doubt(task, suspended));
+    }
+    rest(worker, task, suspended)
 }
 
 #[inline(always)]
@@ -371,6 +388,7 @@ pub(crate) fn raise_cancelled() -> ! {
     if let Some(worker) = unsafe { party_ref.home().as_ref() } {
         // SAFETY: a party with a home is the first field of a task.
         let task = unsafe { party.cast::<Task>().as_ref() };
+        worker.note_unwinding(task);
         if task.is_cancelled() {
             cancel::insist(worker, task);
             unwind::raise_kill()

@@ -4,13 +4,14 @@
 //! honours; when it has passed, the wait unwinds with a private payload that names the entry, and the
 //! `timeout` call with that entry catches it. So destructors run and locks are freed.
 //!
-//! Entries are values, found by number: a hand-resumed coroutine that is carried to another party in
-//! the middle of a `timeout` leaves a stale number behind, never a pointer. And its entry counts only for waits
-//! that come from within it: nobody could catch the unwinding of others.
+//! A coroutine that is resumed by hand may be carried to another party in the middle of a `timeout`, but never to
+//! another thread. So its entries are in a list of the thread, and count for the waits that come from within that
+//! coroutine, whichever party they are of.
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::time::Duration;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
@@ -30,16 +31,21 @@ struct Entry {
 }
 
 impl Entry {
-    /// Whether the caller is under that `timeout`, and not only its party.
+    /// Whether the caller is under that `timeout`, and not only its party or its thread.
     fn is_around(&self) -> bool {
         self.within.is_none_or(nest::is_within)
     }
 }
 
-/// The `timeout` calls a party is in, outermost first.
+/// The `timeout` calls a party is in on its own stack, outermost first.
 #[derive(Default)]
 #[expect(clippy::box_collection, reason = "one word in every task, null for nearly all")]
 pub(crate) struct Scopes(Cell<Option<Box<Vec<Entry>>>>);
+
+thread_local! {
+    /// The calls that the coroutines of this thread are in which are resumed by hand. Without a destructor.
+    static NESTED: ManuallyDrop<Scopes> = const { ManuallyDrop::new(Scopes::new()) };
+}
 
 impl fmt::Debug for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,6 +61,15 @@ impl Scopes {
         Self(Cell::new(None))
     }
 
+    /// Tells whether there is none on the party's own stack. On the path of every wait.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        let entries = self.0.take();
+        let none = entries.is_none();
+        self.0.set(entries);
+        none
+    }
+
     fn with<R>(&self, f: impl FnOnce(&mut Vec<Entry>) -> R) -> R {
         let mut entries = self.0.take().unwrap_or_default();
         let result = f(&mut entries);
@@ -64,20 +79,24 @@ impl Scopes {
         result
     }
 
-    /// The earliest of the deadlines that the caller is under.
-    #[inline(always)]
-    pub(crate) fn earliest(&self) -> Option<Instant> {
-        // On the path of every wait: nearly all have none.
-        self.0.take().and_then(|entries| self.earliest_of(entries))
+    /// Gives `f` the entries that are around the caller, which is the party of this list: its own, then those of
+    /// the coroutines by hand that it runs on.
+    #[cold]
+    fn around<R>(&self, f: impl FnOnce(&mut dyn Iterator<Item = &mut Entry>) -> R) -> R {
+        self.with(|own| {
+            NESTED.with(|nested| {
+                nested.with(|nested| f(&mut own.iter_mut().chain(nested).filter(|e| e.is_around())))
+            })
+        })
     }
 
-    #[cold]
-    #[expect(clippy::box_collection, reason = "as the list lies in the task")]
-    fn earliest_of(&self, entries: Box<Vec<Entry>>) -> Option<Instant> {
-        let around = entries.iter().filter(|entry| entry.is_around());
-        let earliest = around.map(|entry| entry.deadline).min();
-        self.0.set(Some(entries));
-        earliest
+    /// The earliest of the deadlines that the caller is under.
+    #[inline]
+    pub(crate) fn earliest(&self) -> Option<Instant> {
+        if self.is_empty() && !nest::has_any() {
+            return None;
+        }
+        self.around(|entries| entries.map(|entry| entry.deadline).min())
     }
 
     /// The largest number of the calls around the caller whose deadline has passed.
@@ -85,24 +104,21 @@ impl Scopes {
     pub(crate) fn last_expired(&self) -> Option<u64> {
         self.earliest()?;
         let now = Instant::now();
-        let expired = |entry: &&Entry| entry.deadline <= now && entry.is_around();
-        self.with(|entries| entries.iter().filter(expired).map(|entry| entry.number).max())
+        self.around(|entries| entries.filter(|e| e.deadline <= now).map(|entry| entry.number).max())
     }
 
     /// The earliest deadline of the calls around the caller with a larger number.
     #[cfg(feature = "monkey")]
     pub(crate) fn earliest_after(&self, number: u64) -> Option<Instant> {
-        let later = |entry: &&Entry| entry.number > number && entry.is_around();
-        self.with(|entries| entries.iter().filter(later).map(|entry| entry.deadline).min())
+        self.around(|entries| entries.filter(|e| e.number > number).map(|entry| entry.deadline).min())
     }
 
     /// Says that the deadline of the outermost `timeout` call whose deadline has passed has ended a wait without
     /// unwinding.
     pub(super) fn cut(&self) {
         let now = Instant::now();
-        self.with(|entries| {
-            let mut expired = entries.iter_mut().filter(|entry| entry.deadline <= now && entry.is_around());
-            if let Some(entry) = expired.next() {
+        self.around(|mut entries| {
+            if let Some(entry) = Iterator::find(&mut entries, |entry| entry.deadline <= now) {
                 entry.cut = true;
             }
         });
@@ -111,15 +127,22 @@ impl Scopes {
     /// Unwinds to the outermost `timeout` call whose deadline has passed.
     pub(crate) fn raise_expired(&self) -> ! {
         let now = Instant::now();
-        let expired = |entry: &&Entry| entry.deadline <= now && entry.is_around();
-        let first = self.with(|entries| entries.iter().find(expired).copied());
+        let first =
+            self.around(|mut entries| Iterator::find(&mut entries, |e| e.deadline <= now).map(|e| e.number));
         match first {
-            Some(entry) => unwind::raise(
-                Box::new(Expired(entry.number)),
-                "the code under a `timeout` was not done in time",
-            ),
+            Some(number) => {
+                unwind::raise(Box::new(Expired(number)), "the code under a `timeout` was not done in time")
+            }
             None => unwind::raise_kill(),
         }
+    }
+}
+
+/// The list for entries of the calling code, which is on the coroutine by hand of that id, if it is given.
+fn list_of<R>(within: Option<u64>, f: impl FnOnce(&Scopes) -> R) -> R {
+    match within {
+        Some(_) => NESTED.with(|nested| f(nested)),
+        None => party::with_current(|party| f(&party.scopes)),
     }
 }
 
@@ -181,14 +204,20 @@ impl From<Elapsed> for std::io::Error {
 pub fn timeout<T>(limit: Duration, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
     let number = id::next();
     let deadline = far::after(limit);
-    let entry = Entry { number, deadline, within: nest::innermost(), cut: false };
-    party::with_current(|party| party.scopes.with(|entries| entries.push(entry)));
+    let within = nest::innermost();
+    list_of(within, |list| list.with(|entries| entries.push(Entry { number, deadline, within, cut: false })));
+    if within.is_some() {
+        nest::count_limit();
+    }
     let result = panic::catch_unwind(AssertUnwindSafe(f));
     let own = |entries: &mut Vec<Entry>| {
         let at = entries.iter().position(|entry| entry.number == number)?;
         Some(entries.remove(at))
     };
-    let ended = party::with_current(|party| party.scopes.with(own));
+    let ended = list_of(within, |list| list.with(own));
+    if within.is_some() {
+        nest::uncount_limit();
+    }
     match result {
         Ok(_) if ended.is_some_and(|entry| entry.cut) => Err(Elapsed(limit)),
         Ok(value) => Ok(value),

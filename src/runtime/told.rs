@@ -9,7 +9,7 @@ use super::cancel;
 use super::extra::Extra;
 use super::park::Outcome;
 use super::party;
-use super::shield::Shield;
+use super::shield::{self, Shield};
 use super::task::Task;
 
 /// The name of a cancellation, which comes once in a life; that of a deadline is the number of its `timeout` call, and
@@ -30,7 +30,8 @@ pub(crate) fn wait(
 ) -> Option<Outcome> {
     let party = party::current();
     // SAFETY: a party outlives its turn as the current one of its thread.
-    if unsafe { party.as_ref() }.home().is_null() {
+    let party_ref = unsafe { party.as_ref() };
+    if party_ref.home().is_null() || shield::covers(party_ref) {
         return wait(until);
     }
     // SAFETY: as above, and a party with a home is the first field of a task.

@@ -24,6 +24,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::clock::Clock;
 use super::core::Core;
@@ -34,7 +35,8 @@ use super::reactor::Reactor;
 use super::start;
 use super::started::Started;
 use super::task::{Task, TaskRef};
-use super::{ahead, idle, party, timers};
+use super::unwinding::Unwinders;
+use super::{ahead, cancel, idle, party, timers};
 use crate::base::deque::Deque;
 use crate::base::wheel::Wheel;
 use crate::coroutine::stack::{Stack, StackCache};
@@ -82,6 +84,9 @@ pub(crate) struct Owner {
     pub(crate) victim: usize,
     /// See `tired_of_unwinding`.
     pub(crate) unwinding_yields: u32,
+    pub(crate) unwinders: Unwinders,
+    /// When the owner has seen first that the runtime ends.
+    pub(crate) ending_since: Option<Instant>,
     /// See `cancel::name_the_rest`.
     pub(crate) has_named_the_rest: bool,
 }
@@ -130,6 +135,8 @@ impl Worker {
                 started: Started::new(),
                 victim: index + 1,
                 unwinding_yields: 0,
+                unwinders: Unwinders::default(),
+                ending_since: None,
                 has_named_the_rest: false,
             }),
             running: AtomicPtr::new(ptr::null_mut()),
@@ -158,6 +165,7 @@ impl Worker {
     pub(crate) fn run(&self) {
         WORKER.set(self);
         crate::coroutine::overflow::ensure_thread();
+        super::exiting::arm();
         self.thread.store(crate::sys::thread::id().unsigned_abs(), Ordering::Relaxed);
         loop {
             match self.next() {
@@ -361,7 +369,7 @@ impl Worker {
         self.inbox.take(|task| ready.push_back(task));
         self.counters.wakes.add((ready.len() - before) as u64);
         for task in self.inbox.take_control() {
-            super::cancel::deliver(self, &task);
+            cancel::deliver(self, &task);
         }
     }
 
@@ -375,8 +383,6 @@ impl Worker {
         if self.reactor.has_sources() {
             idle::poll(self, Some(core::time::Duration::ZERO));
         }
-        if self.core().is_ending() {
-            super::cancel::cancel_all(self);
-        }
+        cancel::look(self);
     }
 }

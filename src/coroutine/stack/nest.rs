@@ -7,8 +7,11 @@
 //! A coroutine that is resumed by hand can be suspended under a shield, and then be resumed by another party, or
 //! by none. So a shield on its stack belongs to that stack, and not to whoever has resumed it: it is counted in
 //! the stack's header, and looked for on the way from the caller to the party's own stack. A time limit set there
-//! counts only while the caller comes from there.
+//! counts for waits whose way leads over that stack (`runtime/timeout.rs`).
+//!
+//! A thread in whose coroutine `exit` was called is under a shield for good, whatever stack the caller is on.
 
+use core::cell::Cell;
 use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -16,8 +19,30 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use super::arena;
 use super::slot::{Header, Stack};
 
-/// Shields on such stacks, in all threads. Relaxed everywhere: a thread that has one has counted it itself.
+/// Shields and time limits on such stacks, and threads under a shield, of the whole process. Relaxed everywhere: a
+/// thread that has one has counted it itself.
 static LIVING: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// Whether `exit` was called in a coroutine of this thread.
+    static EXITING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Tells whether there is a shield or a time limit on any such stack, or a thread under a shield.
+#[inline(always)]
+pub(crate) fn has_any() -> bool {
+    LIVING.load(Ordering::Relaxed) > 0
+}
+
+/// Counts a time limit on such a stack.
+pub(crate) fn count_limit() {
+    LIVING.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Uncounts it.
+pub(crate) fn uncount_limit() {
+    LIVING.fetch_sub(1, Ordering::Relaxed);
+}
 
 /// An address on the stack of the caller.
 #[inline(always)]
@@ -81,12 +106,25 @@ pub(crate) fn is_within(id: u64) -> bool {
 /// party's own stack.
 #[inline]
 pub(crate) fn is_shielded() -> bool {
-    LIVING.load(Ordering::Relaxed) > 0 && is_any_shielded()
+    has_any() && is_any_shielded()
 }
 
 #[cold]
 fn is_any_shielded() -> bool {
-    any(|header| header.shields > 0)
+    EXITING.get() || any(|header| header.shields > 0)
+}
+
+/// Puts the calling thread under a shield for good: the process ends on it.
+pub(crate) fn raise_for_exit() {
+    if !EXITING.replace(true) {
+        LIVING.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Tells whether the process ends on the calling thread, by a call of `exit` in one of its coroutines.
+#[inline]
+pub(crate) fn is_exiting() -> bool {
+    has_any() && EXITING.get()
 }
 
 /// Whether `f` holds for the stack of the caller, or for one that waits for it, short of the party's own.
