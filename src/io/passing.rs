@@ -144,11 +144,15 @@ pub(crate) fn take(index: u32, kind: Kind) -> io::Result<OwnedFd> {
         let text = "the handle that came is of another kind";
         blame(io::Error::new(io::ErrorKind::InvalidData, text))
     };
-    let fits = |frame: &mut Frame| frame.kinds.get(index).is_none_or(|came| *came == kind as u8);
-    if with_own(false, fits) == Some(false) {
+    let misfits = |frame: &mut Frame| frame.kinds.get(index).is_some_and(|came| *came != kind as u8);
+    if with_own(false, misfits) == Some(true) {
         return Err(misfit());
     }
-    let fd = with_own(false, |frame| frame.fds.get_mut(index).and_then(Option::take));
+    let fd = with_own(false, |frame| {
+        // Without a kind nothing is taken: it was not sent by `pass`.
+        frame.kinds.get(index)?;
+        frame.fds.get_mut(index).and_then(Option::take)
+    });
     fd.flatten().ok_or_else(|| {
         blame(io::Error::new(
             io::ErrorKind::InvalidData,

@@ -84,26 +84,42 @@ impl fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
-/// Appends `value` to `bytes`, and gives them back with the descriptors of the handles in the value. What each of these
-/// is of stands at the end, a byte for each.
+/// Appends `value` to `bytes`, and gives them back with the descriptors of the handles in the value.
+///
+/// If there are any, what each is of follows the value, a byte for each, and last how many there are: where no type's
+/// own encoding can write, and so that a message whose descriptors came in part is told from a whole one.
 pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     bytes: Vec<u8>,
 ) -> Result<(Vec<u8>, Vec<OwnedFd>), EncodeError> {
     match passing::collect(|| postcard::to_extend(value, bytes)) {
         Ok((mut bytes, (fds, kinds))) => {
-            bytes.extend(kinds);
+            if !kinds.is_empty() {
+                // More than a byte can count are more than any message takes: zero fits no message with descriptors.
+                let count = u8::try_from(kinds.len()).unwrap_or(0);
+                bytes.extend(kinds);
+                bytes.push(count);
+            }
             Ok((bytes, fds))
         }
         Err(cause) => Err(EncodeError { what: type_name::<T>(), cause }),
     }
 }
 
+/// Why descriptors of a message are missing.
+const LIMIT: &str = "this process may not have as many (ulimit -n)";
+
 /// Makes a value of the whole of `bytes` and the descriptors that came with them.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], fds: Vec<OwnedFd>) -> Result<T, DecodeError> {
     let failed = |cause: String| DecodeError { what: type_name::<T>().to_owned(), cause };
-    // Where descriptors are missing, what is left over of their kinds is not looked at: the handle is missed first.
-    let (bytes, kinds) = bytes.split_at(bytes.len().saturating_sub(fds.len()));
+    let (bytes, kinds) = match (bytes.split_last(), fds.len()) {
+        // None was sent, or none has come: then no handle can be taken.
+        (_, 0) => (bytes, &[][..]),
+        (Some((count, rest)), came) if usize::from(*count) == came && rest.len() >= came => {
+            rest.split_at(rest.len() - came)
+        }
+        (_, came) => return Err(failed(format!("{came} of its descriptors came, and not all: {LIMIT}"))),
+    };
     match passing::provide((fds, kinds.to_vec()), || postcard::take_from_bytes(bytes)) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(failed(format!("{} bytes are too many", rest.len()))),
@@ -144,6 +160,33 @@ mod tests {
         let (again, _) = decode::<(Mutex<u64>, Queue<u8>)>(&bytes, fds).unwrap();
         *again.lock().unwrap() += 1;
         assert_eq!(*mutex.lock().unwrap(), 2);
+    }
+
+    #[test]
+    fn a_message_whose_descriptors_came_in_part_is_refused_before_any_is_taken() {
+        use crate::process::{Fd, Mutex};
+        use serde::{Deserialize, Deserializer};
+
+        /// Takes the first descriptor as a plain one, and keeps it whatever comes of the rest.
+        struct Looter;
+        thread_local! {
+            static LOOT: core::cell::Cell<Option<Fd>> = const { core::cell::Cell::new(None) };
+        }
+        impl<'de> Deserialize<'de> for Looter {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                LOOT.set(Some(Fd::deserialize(deserializer)?));
+                Ok(Self)
+            }
+        }
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let sent = (Mutex::new(1u64).unwrap(), Fd::from(OwnedFd::from(null)));
+        for left in 0..2 {
+            let (bytes, mut fds) = encode(&sent, Vec::new()).unwrap();
+            // What came is the mutex's memory. The kind that stands last is that of a plain descriptor.
+            fds.truncate(left);
+            assert!(decode::<Looter>(&bytes, fds).is_err());
+            assert!(LOOT.take().is_none(), "memory with a lock was taken for a plain descriptor");
+        }
     }
 
     #[test]

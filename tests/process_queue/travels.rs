@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use ropewalk::process::{Event, Mutex, Process, Queue, Semaphore};
+use ropewalk::process::{Event, Mutex, Process, Queue, RecvError, Semaphore, pipe};
 use ropewalk::shm::{Array, Value};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::common::watched;
 
@@ -124,4 +125,38 @@ fn queues_and_locks_travel_through_queues() {
         orders.close();
         servers.into_iter().for_each(|server| server.join().unwrap());
     });
+}
+
+/// Is written as one queue's ring and another one's sockets, and read as a queue.
+enum Mixed {
+    Sent(Queue<u8>, Queue<u8>),
+    Come,
+}
+
+impl Serialize for Mixed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self::Sent(one, other) = self else { unreachable!("it is sent once") };
+        // Each of them passes three descriptors, and writes their numbers to nobody.
+        for queue in [one, other] {
+            postcard::to_stdvec(queue).map_err(serde::ser::Error::custom)?;
+        }
+        (0u32, 4u32, 5u32).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mixed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Queue::<u8>::deserialize(deserializer).map(|_| Self::Come)
+    }
+}
+
+#[test]
+fn a_ring_is_not_paired_with_the_sockets_of_another_queue() {
+    let (here, there) = pipe::<Mixed, Mixed>().unwrap();
+    here.send(&Mixed::Sent(Queue::bounded(4).unwrap(), Queue::bounded(4).unwrap())).unwrap();
+    match there.recv() {
+        Err(RecvError::Decode(error)) => assert!(error.to_string().contains("another queue"), "{error}"),
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("descriptors of one queue's messages could come with those of another"),
+    }
 }

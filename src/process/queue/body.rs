@@ -99,6 +99,8 @@ pub(super) struct Tally {
 pub(super) struct Body {
     /// Written once, before anybody else sees it.
     pub(super) capacity: AtomicU64,
+    /// The numbers of the sockets that belong to this ring; as above.
+    pub(super) wires: [AtomicU64; 2],
     /// Slots at and above this were never used.
     slots: AtomicU64,
     /// Messages with handles that were ever begun; see `wires`.

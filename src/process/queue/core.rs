@@ -106,8 +106,14 @@ impl Core {
             return Err(invalid(format!("a queue's ring has at most {MOST_BYTES} bytes, not {bytes}")));
         }
         let ring = bytes.max(shared::page_len()).next_power_of_two();
-        let begin = |body: &Body| body.capacity.store(capacity as u64, Ordering::Relaxed);
-        Self::with(Object::create(ring, begin)?, Wires::new()?)
+        let wires = Wires::new()?;
+        let begin = |body: &Body| {
+            body.capacity.store(capacity as u64, Ordering::Relaxed);
+            for (word, number) in body.wires.iter().zip(wires.numbers()) {
+                word.store(number, Ordering::Relaxed);
+            }
+        };
+        Self::with(Object::create(ring, begin)?, wires)
     }
 
     /// Maps the queue that a descriptor is of, and whose wires the others are.
@@ -127,6 +133,11 @@ impl Core {
         let ring = object.ring_len();
         if capacity == 0 || capacity > MOST_MESSAGES || !ring.is_power_of_two() || ring > MOST_BYTES {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the queue's memory is damaged"));
+        }
+        // Relaxed: as above.
+        if !object.body().wires.iter().map(|word| word.load(Ordering::Relaxed)).eq(wires.numbers()) {
+            let text = "the sockets that came with a queue's ring are those of another queue";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         let core = Self { object, capacity, wires, latest: Latest::default() };
         core.begin();

@@ -13,7 +13,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::sys::message;
+use crate::sys::{message, process};
 
 /// Bytes of the number.
 pub(super) const NUMBER: usize = size_of::<u64>();
@@ -46,6 +46,11 @@ impl Wires {
 
     pub(super) fn ends(&self) -> [BorrowedFd<'_>; 2] {
         [self.putters.as_fd(), self.getters.as_fd()]
+    }
+
+    /// What the kernel calls the two sockets. No other socket has such a number as long as these live.
+    pub(super) fn numbers(&self) -> [u64; 2] {
+        self.ends().map(|end| process::socket_number(end).unwrap_or(0))
     }
 
     /// Sends the descriptors of the record with this number. Under the putters' lock.
