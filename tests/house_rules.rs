@@ -75,6 +75,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "monkey/real.rs",
     "monkey/thread.rs",
     "monkey/thread_state.rs",
+    "monkey/cached_name.rs",
     "monkey/file_system.rs",
     "monkey/offload.rs",
     "monkey/futex.rs",

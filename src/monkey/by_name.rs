@@ -7,6 +7,7 @@ use core::ffi::{c_char, c_uint, c_void};
 
 use libc::{c_int, gid_t, mode_t, off_t, size_t, ssize_t, timespec, uid_t};
 
+use super::cached_name::{self, At};
 use super::hook::{hook, pass};
 use super::lent::Lent;
 use super::offload::offload;
@@ -28,6 +29,32 @@ macro_rules! away {
     };
 }
 
+/// Reads a link: at once if the caches have it.
+fn read_link(symbol: Symbol, at: At, buffer: *mut c_char, size: size_t) -> isize {
+    let lent = Lent((at, buffer));
+    let found = |fd: c_int, kind| match kind {
+        libc::S_IFLNK => Some(pass!(SYS_readlinkat, fd, c"".as_ptr(), buffer, size)),
+        _ => None,
+    };
+    let call = || {
+        let (at, buffer) = lent.get();
+        pass!(SYS_readlinkat, at.directory, at.name, buffer, size)
+    };
+    cached_name::look_up(symbol, at, libc::O_NOFOLLOW, found, call)
+}
+
+hook! {
+    Readlink: fn readlink(name: Name, buffer: *mut c_char, size: size_t) -> ssize_t;
+    kernel pass!(SYS_readlinkat, HERE, name, buffer, size);
+    parking read_link(Symbol::Readlink, At { directory: HERE, name }, buffer, size)
+}
+
+hook! {
+    Readlinkat: fn readlinkat(at: c_int, name: Name, buffer: *mut c_char, size: size_t) -> ssize_t;
+    kernel pass!(SYS_readlinkat, at, name, buffer, size);
+    parking read_link(Symbol::Readlinkat, At { directory: at, name }, buffer, size)
+}
+
 type Name = *const c_char;
 const HERE: c_int = libc::AT_FDCWD;
 
@@ -47,10 +74,6 @@ away! {
         pass!(SYS_linkat, at, from, other, to, flags);
     Symlink: fn symlink(text: Name, name: Name) -> c_int = pass!(SYS_symlinkat, text, HERE, name);
     Symlinkat: fn symlinkat(text: Name, at: c_int, name: Name) -> c_int = pass!(SYS_symlinkat, text, at, name);
-    Readlink: fn readlink(name: Name, buffer: *mut c_char, room: size_t) -> ssize_t =
-        pass!(SYS_readlinkat, HERE, name, buffer, room);
-    Readlinkat: fn readlinkat(at: c_int, name: Name, buffer: *mut c_char, room: size_t) -> ssize_t =
-        pass!(SYS_readlinkat, at, name, buffer, room);
     Access: fn access(name: Name, mode: c_int) -> c_int = pass!(SYS_faccessat, HERE, name, mode);
     Chmod: fn chmod(name: Name, mode: mode_t) -> c_int = pass!(SYS_fchmodat, HERE, name, mode);
     Chown: fn chown(name: Name, owner: uid_t, group: gid_t) -> c_int =

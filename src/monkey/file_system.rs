@@ -4,11 +4,13 @@ use libc::c_int;
 
 use super::hook::pass;
 
+const PROC: u32 = 0x9fa0;
+
 /// File systems that live in memory: what reads them never waits for a disk.
 const IN_MEMORY: [u32; 8] = [
     0x0102_1994, // tmpfs
     0x8584_58f6, // ramfs
-    0x9fa0,      // proc
+    PROC,
     0x6265_6572, // sysfs
     0x0027_e0eb, // cgroup
     0x6367_7270, // cgroup2
@@ -38,11 +40,11 @@ const REMOTE: [u32; 14] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speed {
     /// No call waits.
-    Memory,
+    Memory = 1,
     /// What is cached is answered at once.
-    Disk,
+    Disk = 2,
     /// Any call may wait for somebody else.
-    Remote,
+    Remote = 3,
 }
 
 /// The kernel's `struct statfs` of a machine of 64 bits: its words.
@@ -69,6 +71,11 @@ fn speed_of(status: &Status) -> Speed {
 /// The speed of the file system that a descriptor is of. May wait where that is a remote one.
 pub(super) fn speed(fd: c_int) -> Option<Speed> {
     status(fd).as_ref().map(speed_of)
+}
+
+/// Tells whether a descriptor is of proc, whose files may be about the thread that opens them.
+pub(super) fn is_proc(fd: c_int) -> bool {
+    status(fd).is_some_and(|status| status[KIND] as u32 == PROC)
 }
 
 /// Tells whether writes to the file end in the page cache of this machine.

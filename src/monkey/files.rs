@@ -1,12 +1,13 @@
 //! Files by offset and by name, and what forces them to the disk.
 //!
-//! Reads and writes at an offset go as those of `stream` do: what the page cache can answer is answered at once. A
-//! name may have to be read from a disk, directory by directory, and no call only tries that, so another thread does.
+//! Reads and writes at an offset go as those of `stream` do: what the page cache can answer is answered at once. So is
+//! a name that the kernel has cached (`cached_name`); else another thread looks it up, directory by directory.
 
 use core::ffi::{c_char, c_void};
 
 use libc::{c_int, c_uint, iovec, mode_t, off_t, size_t, ssize_t};
 
+use super::cached_name::{self, At};
 use super::hook::{hook, pass};
 use super::lent::Lent;
 use super::offload::offload;
@@ -160,6 +161,44 @@ impl<T> Lent<(*const c_char, *mut T)> {
         pass!(SYS_newfstatat, directory, self.0.0, self.0.1, flags)
     }
 
+    /// `look`, by the caches if they have the name.
+    fn look_up(&self, symbol: Symbol, directory: c_int, flags: c_int) -> isize {
+        const TAKEN: c_int = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT;
+        let found = |fd: c_int, _| {
+            let (empty, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+            Some(pass!(SYS_newfstatat, fd, empty, self.0.1, flags))
+        };
+        self.by_cache(symbol, directory, flags & !TAKEN == 0, flags, found, || self.look(directory, flags))
+    }
+
+    /// `look_wide`, by the caches if they have the name.
+    fn look_up_wide(&self, symbol: Symbol, directory: c_int, flags: c_int, mask: c_uint) -> isize {
+        const SYNC: c_int = 0x6000;
+        const TAKEN: c_int = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | SYNC;
+        let found = |fd: c_int, _| {
+            let (empty, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH | flags & SYNC);
+            Some(pass!(SYS_statx, fd, empty, flags, mask, self.0.1))
+        };
+        let call = || self.look_wide(directory, flags, mask);
+        self.by_cache(symbol, directory, flags & !TAKEN == 0, flags, found, call)
+    }
+
+    fn by_cache(
+        &self,
+        symbol: Symbol,
+        directory: c_int,
+        is_usual: bool,
+        flags: c_int,
+        found: impl Fn(c_int, mode_t) -> Option<isize>,
+        call: impl Fn() -> isize + Sync,
+    ) -> isize {
+        if !is_usual {
+            return offload(symbol, call);
+        }
+        let no_follow = if flags & libc::AT_SYMLINK_NOFOLLOW != 0 { libc::O_NOFOLLOW } else { 0 };
+        cached_name::look_up(symbol, At { directory, name: self.0.0 }, no_follow, found, call)
+    }
+
     fn look_wide(&self, directory: c_int, flags: c_int, mask: c_uint) -> isize {
         pass!(SYS_statx, directory, self.0.0, flags, mask, self.0.1)
     }
@@ -176,7 +215,10 @@ pub(super) fn open_either(
     let lent = Lent((name, core::ptr::null_mut::<()>()));
     let before = errno::get();
     let answer = match gate::open(symbol) {
-        true => offload(symbol, || lent.open(directory, flags, mode)),
+        true => {
+            let at = At { directory, name };
+            cached_name::open(symbol, at, flags, || lent.open(directory, flags, mode))
+        }
         false => lent.open(directory, flags, mode),
     };
     if let Ok(fd @ 0..) = c_int::try_from(answer)
@@ -229,7 +271,7 @@ macro_rules! look {
             kernel Lent((name, place)).look(libc::AT_FDCWD, $flags);
             parking {
                 let lent = Lent((name, place));
-                offload(Symbol::$symbol, || lent.look(libc::AT_FDCWD, $flags))
+                lent.look_up(Symbol::$symbol, libc::AT_FDCWD, $flags)
             }
         })*
     };
@@ -253,7 +295,7 @@ macro_rules! look_at {
                     // An open file's inode is in memory.
                     lent.look(directory, flags)
                 } else {
-                    offload(Symbol::$symbol, || lent.look(directory, flags))
+                    lent.look_up(Symbol::$symbol, directory, flags)
                 }
             }
         })*
@@ -276,7 +318,7 @@ hook! {
         if flags & libc::AT_EMPTY_PATH != 0 {
             lent.look_wide(directory, flags, mask)
         } else {
-            offload(Symbol::Statx, || lent.look_wide(directory, flags, mask))
+            lent.look_up_wide(Symbol::Statx, directory, flags, mask)
         }
     }
 }

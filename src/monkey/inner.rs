@@ -6,6 +6,7 @@ use core::{mem, ptr};
 
 use libc::{c_int, mode_t, off_t};
 
+use super::cached_name;
 use super::lent::Lent;
 use super::offload::offload;
 use super::real::find;
@@ -74,7 +75,7 @@ pub(super) fn found(symbol: Symbol, place: &AtomicPtr<c_void>) -> *const c_void 
 
 macro_rules! inner {
     ($($symbol:ident: fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $result:ty, without $without:expr
-        $(, then $then:path)?;)*) => {
+        $(, then $then:path)? $(, named $named:ident)?;)*) => {
         $(#[doc = concat!("libc's `", stringify!($name), "`.")]
         ///
         /// # Safety
@@ -88,7 +89,7 @@ macro_rules! inner {
             let Some(real) = (unsafe { mem::transmute::<*const c_void, Option<Real>>(found) }) else {
                 return $without;
             };
-            let answer = if gate::open(Symbol::$symbol) {
+            let answer = if gate::open(Symbol::$symbol) && true $(&& !cached_name::is_in_proc($named))? {
                 let lent = Lent(($($arg,)*));
                 elsewhere(Symbol::$symbol, || {
                     let ($($arg,)*) = lent.get();
@@ -114,13 +115,13 @@ fn opened(directory: *mut libc::DIR) {
 }
 
 inner! {
-    Opendir: fn opendir(name: *const c_char) -> *mut libc::DIR, without ptr::null_mut(), then opened;
-    Realpath: fn realpath(name: *const c_char, place: *mut c_char) -> *mut c_char, without ptr::null_mut();
-    Remove: fn remove(name: *const c_char) -> c_int, without -1;
-    Faccessat: fn faccessat(at: c_int, name: *const c_char, mode: c_int, flags: c_int) -> c_int, without -1;
-    Fchmodat: fn fchmodat(at: c_int, name: *const c_char, mode: mode_t, flags: c_int) -> c_int, without -1;
-    Statvfs: fn statvfs(name: *const c_char, place: *mut libc::statvfs) -> c_int, without -1;
-    Statvfs64: fn statvfs64(name: *const c_char, place: *mut libc::statvfs) -> c_int, without -1;
+    Opendir: fn opendir(name: *const c_char) -> *mut libc::DIR, without ptr::null_mut(), then opened, named name;
+    Realpath: fn realpath(name: *const c_char, place: *mut c_char) -> *mut c_char, without ptr::null_mut(), named name;
+    Remove: fn remove(name: *const c_char) -> c_int, without -1, named name;
+    Faccessat: fn faccessat(at: c_int, name: *const c_char, mode: c_int, flags: c_int) -> c_int, without -1, named name;
+    Fchmodat: fn fchmodat(at: c_int, name: *const c_char, mode: mode_t, flags: c_int) -> c_int, without -1, named name;
+    Statvfs: fn statvfs(name: *const c_char, place: *mut libc::statvfs) -> c_int, without -1, named name;
+    Statvfs64: fn statvfs64(name: *const c_char, place: *mut libc::statvfs) -> c_int, without -1, named name;
     PosixFallocate: fn posix_fallocate(fd: c_int, offset: off_t, len: off_t) -> c_int, without libc::ENOSYS;
     PosixFallocate64: fn posix_fallocate64(fd: c_int, offset: off_t, len: off_t) -> c_int, without libc::ENOSYS;
 }

@@ -39,6 +39,7 @@ mod ask;
 mod between;
 mod by_name;
 mod c_lock;
+mod cached_name;
 mod child;
 mod connect;
 mod descriptor;
