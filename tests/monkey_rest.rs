@@ -116,6 +116,65 @@ fn names_are_looked_up_by_many_at_once() {
 }
 
 #[test]
+fn a_read_at_a_file_s_own_offset_is_one_piece() {
+    const PAGE: usize = 4096;
+    const PAGES: usize = 64;
+    let scratch = Scratch::new("pieces");
+    let path = scratch.0.join("file");
+    common::watched(move || {
+        monkey::patch_all().unwrap();
+        let bytes: Vec<u8> = (0..PAGES).flat_map(|page| [page as u8; PAGE]).collect();
+        fs::write(&path, bytes).unwrap();
+        File::open(&path).unwrap().sync_all().unwrap();
+        for round in 0..150 {
+            let mut file = File::open(&path).unwrap();
+            let advise = |how| {
+                // SAFETY: takes numbers.
+                unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, how) };
+            };
+            advise(libc::POSIX_FADV_RANDOM);
+            advise(libc::POSIX_FADV_DONTNEED);
+            // Every other page is in the cache, so a read finds a part of what it wants there.
+            (0..PAGES).step_by(2).for_each(|page| {
+                file.read_exact_at(&mut [0; PAGE], (page * PAGE) as u64).unwrap();
+            });
+            file.seek(SeekFrom::Start(0)).unwrap();
+            let runtime = common::runtime(2);
+            let readers: Vec<_> = (0..4)
+                .map(|number| {
+                    // A duplicate has the same offset.
+                    let mut file = file.try_clone().unwrap();
+                    runtime.spawn(move || {
+                        let mut buffer = vec![0; 4 * PAGE];
+                        let mut total = 0;
+                        loop {
+                            let len = match number {
+                                0 => {
+                                    file.read_vectored(&mut [std::io::IoSliceMut::new(&mut buffer)]).unwrap()
+                                }
+                                _ => file.read(&mut buffer).unwrap(),
+                            };
+                            let pages: Vec<u8> = buffer[..len].chunks(PAGE).map(|page| page[0]).collect();
+                            assert!(
+                                pages.windows(2).all(|two| two[1] == two[0] + 1),
+                                "round {round}: {pages:?}"
+                            );
+                            total += len;
+                            if len == 0 {
+                                return total;
+                            }
+                        }
+                    })
+                })
+                .collect();
+            let total: usize = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
+            assert_eq!(total, PAGES * PAGE, "round {round}");
+        }
+        drop(scratch);
+    });
+}
+
+#[test]
 fn files_are_read_and_written_as_ever() {
     let scratch = Scratch::new("files");
     let path = scratch.0.join("file");

@@ -10,7 +10,7 @@ use super::offload::offload;
 use super::patch::group::{FILES, SOCKETS};
 use super::slot::{self, FLAGS_KNOWN, FORCED, Known, LINGERS, NO_TIMEOUT, NONBLOCKING, SOLE, WRITES_KNOWN};
 use super::symbols::Symbol;
-use super::{accept, errno, gate, kind, record_lock, wait};
+use super::{accept, errno, gate, kind, position, record_lock, wait};
 use crate::runtime::source;
 
 /// Tells whether the table is in use. Counts the call if it comes from a coroutine.
@@ -98,6 +98,14 @@ pub(super) unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: 
     errno::result(pass!(SYS_close_range, first, last, flags)) as c_int
 }
 
+/// Has a duplicate share its file's offset with the original; gives its number. A handler makes no slots.
+fn duplicated(old: c_int, new: c_int) -> c_int {
+    if new >= 0 && gate::is_tracking() && !gate::in_handler() {
+        position::share(old, new);
+    }
+    new
+}
+
 /// libc's `dup`.
 ///
 /// # Safety
@@ -107,7 +115,7 @@ pub(super) unsafe extern "C" fn dup(fd: c_int) -> c_int {
     if is_tracking(Symbol::Dup) {
         slot::share(fd);
     }
-    made(Symbol::Dup, pass!(SYS_dup, fd), 0)
+    duplicated(fd, made(Symbol::Dup, pass!(SYS_dup, fd), 0))
 }
 
 /// Tells whether the kernel puts a duplicate of `old` at `new`. If not, what is at `new` stays.
@@ -120,11 +128,13 @@ fn replaces(old: c_int, new: c_int) -> bool {
 }
 
 fn duplicate(symbol: Symbol, old: c_int, new: c_int, flags: c_int) -> c_int {
-    if old != new && flags & !libc::O_CLOEXEC == 0 && is_tracking(symbol) && replaces(old, new) {
+    let tracks = old != new && flags & !libc::O_CLOEXEC == 0 && is_tracking(symbol) && replaces(old, new);
+    if tracks {
         slot::share(old);
         slot::retire(new);
     }
-    errno::result(pass!(SYS_dup3, old, new, flags)) as c_int
+    let answer = errno::result(pass!(SYS_dup3, old, new, flags)) as c_int;
+    if tracks { duplicated(old, answer) } else { answer }
 }
 
 /// libc's `dup3`.
@@ -203,7 +213,7 @@ fn control(symbol: Symbol, fd: c_int, command: c_int, argument: usize) -> c_int 
         }
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
             slot::share(fd);
-            return made(symbol, plain(), 0);
+            return duplicated(fd, made(symbol, plain(), 0));
         }
         libc::F_SETFD => {
             if argument & libc::FD_CLOEXEC as usize == 0 {

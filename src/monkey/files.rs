@@ -14,7 +14,7 @@ use super::offload::offload;
 use super::slot::{self, Kind, known};
 use super::stream::{Buffers, Way, is_odd};
 use super::symbols::Symbol;
-use super::{errno, file, gate};
+use super::{errno, file, gate, position};
 use crate::sys;
 
 /// Reads or writes at an offset.
@@ -105,22 +105,35 @@ macro_rules! with_flags {
             parking match unsafe { Buffers::of(list, count) } {
                 Some(buffers) if flags == 0 && offset == -1 => Way::$way(Symbol::$symbol).run(fd, buffers),
                 Some(buffers) if flags & libc::RWF_NOWAIT == 0 && known(fd).is_some_and(is_file) => {
-                    file::transfer(
-                        Symbol::$symbol,
-                        buffers,
-                        |left, done| {
-                            let (at, flags) = (later(offset, done), flags | libc::RWF_NOWAIT);
-                            pass!($kernel, fd, left.list, left.count, at, 0usize, flags)
-                        },
-                        |left, done| {
-                            pass!($kernel, fd, left.list, left.count, later(offset, done), 0usize, flags)
-                        },
-                    )
+                    on_file((Symbol::$symbol, libc::$kernel), fd, buffers, (offset, flags))
                 }
                 _ => pass!($kernel, fd, list, count, offset, 0usize, flags),
             }
         })*
     };
+}
+
+/// Reads or writes a file at an offset, or at its own, with flags.
+fn on_file(
+    (symbol, number): (Symbol, libc::c_long),
+    fd: c_int,
+    buffers: Buffers,
+    (offset, flags): (off_t, c_int),
+) -> isize {
+    let call = |buffers: Buffers, done: usize, flags: c_int| {
+        let args = sys::raw::words![fd, buffers.list, buffers.count, later(offset, done), 0usize, flags];
+        // SAFETY: the caller of the replaced function answers for its buffers.
+        unsafe { sys::raw::call(number, args) }
+    };
+    let is_own = offset == -1 || flags & libc::RWF_APPEND != 0;
+    if is_own && number == libc::SYS_pwritev2 {
+        // In one piece: what others append may not come in between.
+        let lent = Lent(buffers);
+        return offload(symbol, || call(lent.get(), 0, flags));
+    }
+    let _held = known(fd).filter(|_| is_own).map(position::hold);
+    let attempt = |left, done| call(left, done, flags | libc::RWF_NOWAIT);
+    file::transfer(symbol, buffers, attempt, |left, done| call(left, done, flags))
 }
 
 fn is_file(known: slot::Known) -> bool {

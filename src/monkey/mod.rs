@@ -70,6 +70,7 @@ mod old_names;
 mod parker;
 mod patch;
 mod poll;
+mod position;
 mod ready;
 mod real;
 mod record_lock;

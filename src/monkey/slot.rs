@@ -22,6 +22,7 @@ use libc::c_int;
 
 use super::from_handler::{self, Retired};
 use super::gate;
+use super::position::Position;
 use crate::base::lock::Lock;
 use crate::runtime::source::Source;
 
@@ -100,6 +101,8 @@ pub(super) struct Slot {
     pub(super) slow_until: AtomicU64,
     /// Held while O_NONBLOCK is changed underneath, and while a call relies on it. Not by signal handlers.
     pub(super) force: Lock<()>,
+    /// For files: held while a read moves its data in pieces.
+    pub(super) position: Position,
     /// Its place in the list of those that a signal handler has retired: see `from_handler`.
     pub(super) retired: Retired,
 }
@@ -164,6 +167,7 @@ fn find_or_make(fd: c_int) -> Option<&'static Slot> {
             source: Source::unsettled(fd),
             slow_until: AtomicU64::new(0),
             force: Lock::new(()),
+            position: Position::new(),
             retired: Retired::new(),
         })
     }))
@@ -242,6 +246,7 @@ pub(super) fn retire(fd: c_int) {
     // AcqRel pairs with the Acquire in `known` and `is_current`.
     let next = |state: u64| Some(((state >> 32).wrapping_add(1) & FLAGS) << 32);
     let _ = slot.state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
+    slot.position.forget();
     if gate::in_handler() {
         from_handler::leave_later(slot);
     } else {

@@ -16,7 +16,7 @@ use super::patch::group::{FILES, PIPES, SOCKETS};
 use super::slot::{self, Kind, Known, known};
 use super::symbols::Symbol;
 use super::wait::{Attempt, Direction, enough, is_nonblocking, is_open_for};
-use super::{file, vectors};
+use super::{file, position, vectors};
 
 /// The buffers of one call, as the caller gave them.
 #[derive(Clone, Copy)]
@@ -142,12 +142,19 @@ impl Way {
             {
                 file::timed(known, || self.block(fd, buffers))
             }
-            Kind::File => file::transfer(
-                self.symbol,
-                buffers,
-                |buffers, _| self.attempt(fd, buffers),
-                |buffers, _| self.block(fd, buffers),
-            ),
+            // In one piece: what others append may not come in between.
+            Kind::File if self.direction == Direction::Write => {
+                offload(self.symbol, || self.block(fd, buffers))
+            }
+            Kind::File => {
+                let _held = position::hold(known);
+                file::transfer(
+                    self.symbol,
+                    buffers,
+                    |buffers, _| self.attempt(fd, buffers),
+                    |buffers, _| self.block(fd, buffers),
+                )
+            }
             Kind::Device => self.on_device(known, buffers),
             _ => self.on_stream(known, kind, buffers),
         }
