@@ -6,13 +6,18 @@
 //!
 //! ```text
 //! a coroutine that is suspended:   a resumer that waits:      the first frame:
+//!   sp+24  its stack pointer         sp+24  its stack pointer   sp+24  the stack pointer
 //!   sp+16  rbp                       sp+16  rbx                 sp+16  entry
 //!   sp+8   rbx                       sp+8   where it goes on    sp+8   arg
 //!   sp     where it goes on          sp     rbp                 sp     trampoline
 //! ```
 //!
-//! Both ways lead over a jump, not over `call` and `ret`. The side that is resumed finishes the switch: it
-//! saves the resumer's `rbp` and stack pointer, and moves to its own stack.
+//! The three words lie below the stack pointer, in the red zone, which no signal handler touches. The compiler
+//! keeps nothing there around inline assembly that may push. Thus the stack pointer of either side moves once in
+//! a switch: to the other stack, after everything else that its unwinding needs has been set.
+//!
+//! Both ways lead over a jump, not over `call` and `ret`. The side that goes on finishes the switch, on arrival:
+//! it sets the link, loads its `rbx` and `rbp`, and moves to its own stack.
 //!
 //! Why jumps: the processor predicts where a `ret` goes to from its record of calls, last in, first out. A
 //! coroutine that has waited returns through the frames it waited in. Had the resume left its own return address on
@@ -23,15 +28,33 @@
 //!
 //! | register | into the coroutine | back |
 //! |---|---|---|
-//! | `rdi` | address of the link | |
+//! | `rdi` | address of the link | address of the link |
 //! | `rsi` | the word that travels | the word that travels |
 //! | `rdx` | the order | 1 if finished |
-//! | `rcx` | the coroutine's stack pointer | the same, after it has saved |
+//! | `rcx` | the coroutine's context | the same, as it is now; 0 if finished |
+//! | `rax` | | the resumer's context |
 //!
-//! Two ways lead a backtrace from the coroutine on into its resumer, whoever that is at the moment: the
-//! trampoline's unwind rules say that its caller's frame begins at `*link + 24`; and `rbp` points to the
-//! link, which points to the resumer's `rbp` and its return address: a frame record. (The word after the
-//! link passes for a return address that nobody knows.) A panic never gets there: the entry does not unwind.
+//! # Unwinding
+//! A signal can interrupt any instruction, and its handler can unwind from there, as a sampling profiler does. So
+//! the unwind rules (`.cfi_…`) hold at each instruction:
+//!
+//! | where | the caller's frame |
+//! |---|---|
+//! | before the jump, either way | as the compiler says: no register that it counts on has changed |
+//! | on arrival in the coroutine, and in the trampoline | the resumer, as if it had called: its stack pointer is in `rsp` |
+//! | the trampoline on its own stack | the resumer, by the link, which lies at `rsp`: the frame begins at `*link + 24` |
+//! | on arrival in the resumer | itself, where it waits: the frame begins at `rax + 24` |
+//! | after the stack pointer has moved | as the compiler says |
+//!
+//! The link is the resumer's context whenever an unwinding passes the trampoline. Going in, it is set before the
+//! stack pointer moves; going back, it is overwritten after that.
+//!
+//! The rule of the trampoline uses the stack pointer alone. While libgcc installs the context of a landing pad, its
+//! own frame gives the callee-saved registers of the frame that catches: `rbx` or `rbp` would lead astray then.
+//!
+//! A second way leads from the coroutine to its resumer: in the trampoline's callee `rbp` points to the link, which
+//! points to the resumer's `rbp` and its return address: a frame record. (The word after the link passes for a return
+//! address that nobody knows.) A panic never gets there: the entry does not unwind.
 //!
 //! Source of the idea to declare registers clobbered instead of saving them: corosensei.
 
@@ -61,29 +84,30 @@ impl Switch for Assembly {
     const NAME: &'static str = "assembly";
 }
 
-/// Where a new coroutine begins; registers as in the table above, `arg` and `entry` on its stack.
+/// Where a new coroutine begins, on the resumer's stack; registers as in the table above.
 #[unsafe(naked)]
 unsafe extern "C" fn trampoline() {
     naked_asm!(
         ".cfi_startproc",
-        // DW_CFA_def_cfa_expression: DW_OP_breg3 (rbx) +0, DW_OP_deref, DW_OP_plus_uconst 24.
-        ".cfi_escape 0x0f, 5, 0x73, 0, 0x06, 0x23, 24",
-        ".cfi_offset rbp, -24",
+        ".cfi_def_cfa rsp, 0",
         ".cfi_offset rip, -16",
         ".cfi_offset rbx, -8",
-        "push rbp", // on the resumer's stack still
-        "mov [rdi], rsp",
-        "lea rsp, [rcx + 8]",
-        "mov rbx, rdi",   // the link, kept through the call
-        "mov rbp, rdi",   // and the frame record
-        "pop rdi",        // arg
-        "pop rax",        // entry
-        "call rax",       // rsi: the word, rdx: the order
-        "mov rsp, [rbx]", // finished: to the resumer, for good
+        "mov [rsp - 24], rbp",
+        ".cfi_offset rbp, -24",
+        "lea rax, [rsp - 24]",
+        "mov [rdi], rax",
+        "mov [rcx + 24], rdi", // the link, where the rule below finds it
+        "mov rbp, rdi",        // and the frame record
+        "lea rsp, [rcx + 24]",
+        // DW_CFA_def_cfa_expression: DW_OP_breg7 (rsp) +0, DW_OP_deref, DW_OP_deref, DW_OP_plus_uconst 24.
+        ".cfi_escape 0x0f, 6, 0x77, 0, 0x06, 0x06, 0x23, 24",
+        "mov rdi, [rsp - 16]", // arg
+        "call [rsp - 8]",      // entry; rsi: the word, rdx: the order
+        "mov rdi, [rsp]",
+        "mov rax, [rdi]", // finished: to the resumer, for good
+        "xor ecx, ecx",
         "mov edx, 1",
-        "pop rbp",
-        "pop rax",
-        "jmp rax",
+        "jmp [rax + 8]",
         ".cfi_endproc",
     )
 }
@@ -92,7 +116,7 @@ impl Raw for Assembly {
     type Context = *mut usize;
 
     unsafe fn first(top: *mut u8, _bottom: *mut u8, entry: Entry, arg: *mut ()) -> *mut usize {
-        // Five words below the top: after the trampoline's three pops `rsp` is 16-byte aligned.
+        // Five words below the top: three words above that `rsp` is 16-byte aligned.
         let sp = top.cast::<usize>().wrapping_sub(5);
         let frame = [trampoline as *const () as usize, arg.expose_provenance(), entry as usize, 0, 0];
         // SAFETY: the caller gives a writable, unused stack, far larger than five words.
@@ -109,16 +133,30 @@ impl Raw for Assembly {
     ) -> (*mut usize, Option<Word>) {
         let (back, finished, saved): (Word, usize, *mut usize);
         // SAFETY: the coroutine was left by `suspend` or laid out by `first`, so what its context points
-        // to is where it goes on, and it comes back to the label with `rbp` popped.
+        // to is where it goes on. It comes back to the label with this side's context in `rax`.
         // What this side needs later is on its stack, or clobbered and so saved by the compiler.
         unsafe {
             asm!(
-                "push rbx",
+                "mov [rsp - 8], rbx",
                 "lea rax, [rip + 2f]",
-                "push rax",
+                "mov [rsp - 16], rax",
                 "jmp [rcx]",
-                "2:",
-                "pop rbx",
+                "2:", // on the coroutine's stack still
+                ".cfi_remember_state",
+                ".cfi_def_cfa rax, 24",
+                ".cfi_offset rbx, -8",
+                ".cfi_offset rip, -16",
+                ".cfi_offset rbp, -24",
+                // The rules in force would look for these on the other stack.
+                ".cfi_same_value r12",
+                ".cfi_same_value r13",
+                ".cfi_same_value r14",
+                ".cfi_same_value r15",
+                "mov rbx, [rax + 16]",
+                "mov rbp, [rax]",
+                "lea rsp, [rax + 24]",
+                ".cfi_restore_state",
+                "mov [rdi], rcx",
                 inout("rdi") link => _,
                 inout("rsi") word => back,
                 inout("rdx") order as usize => finished,
@@ -133,26 +171,36 @@ impl Raw for Assembly {
     #[inline(always)]
     unsafe fn suspend(link: *mut *mut usize, word: Word) -> (Word, Order) {
         let (back, order): (Word, usize);
-        // SAFETY: `*link` is the resumer, left by `resume`: its `rbp` and where it goes on lie at the top
-        // of its stack. The landing code is entered by `resume` with the registers it needs.
+        // SAFETY: `*link` is the resumer, left by `resume`: its context, whose second word is where it goes on.
+        // The code after the label is entered by `resume` with the registers it needs.
         unsafe {
             asm!(
-                "push rbp",
-                "push rbx",
+                "mov [rsp - 8], rbp",
+                "mov [rsp - 16], rbx",
                 "lea rax, [rip + 2f]",
-                "push rax",
-                "mov rcx, rsp",
-                "mov rsp, [rdi]",
-                "mov [rdi], rcx",
-                "pop rbp",
-                "pop rax",
-                "jmp rax",
-                "2:",
-                "push rbp", // on the resumer's stack still
-                "mov [rdi], rsp",
-                "lea rsp, [rcx + 8]",
-                "pop rbx",
-                "pop rbp",
+                "mov [rsp - 24], rax",
+                "lea rcx, [rsp - 24]",
+                "mov rax, [rdi]",
+                "jmp [rax + 8]",
+                "2:", // on the resumer's stack still
+                ".cfi_remember_state",
+                ".cfi_def_cfa rsp, 0",
+                ".cfi_offset rbx, -8",
+                ".cfi_offset rip, -16",
+                ".cfi_same_value rbp",
+                // The rules in force would look for these on the other stack.
+                ".cfi_same_value r12",
+                ".cfi_same_value r13",
+                ".cfi_same_value r14",
+                ".cfi_same_value r15",
+                "mov [rsp - 24], rbp",
+                ".cfi_offset rbp, -24",
+                "lea rax, [rsp - 24]",
+                "mov [rdi], rax",
+                "mov rbx, [rcx + 8]",
+                "mov rbp, [rcx + 16]",
+                "lea rsp, [rcx + 24]",
+                ".cfi_restore_state",
                 inout("rdi") link => _,
                 inout("rsi") word => back,
                 inout("rdx") 0usize => order,
