@@ -37,7 +37,7 @@ pub(crate) fn run(_: &[String]) -> Outcome {
             hex(seen.registers.bx)
         );
         println!("  │   {} KiB free", (seen.registers.sp - seen.stack_bottom) / 1024);
-        println!("  └ {:#014x}  bottom, and a guard page below", seen.stack_bottom);
+        println!("  └ {:#014x}  bottom, and a guard below", seen.stack_bottom);
     }
     println!("resume(2) ─▶ {:?}", coroutine.resume(2));
     println!("resume(3) ─▶ {:?}", coroutine.resume(3));

@@ -18,9 +18,8 @@ pub(super) struct Body<I, Y, R, S: Switch> {
     pub(super) node: Node,
     /// Its resumer while it runs, and where it is suspended; written by the switch.
     pub(super) link: UnsafeCell<<S as Raw>::Context>,
-    /// An address in the slot of the stack, and the size to which slots are aligned; that is zero once the
-    /// coroutine cannot suspend any more.
-    pub(super) place: usize,
+    /// The lowest address of the stack, and its size; that is zero once the coroutine cannot suspend any more.
+    pub(super) bottom: usize,
     pub(super) stack_size: Cell<usize>,
     pub(super) stack: Stack,
     /// Whether it was told to unwind.
@@ -45,7 +44,7 @@ impl<I, Y, R, S: Switch> Body<I, Y, R, S> {
             // SAFETY: the node of this very type; `end` leaves when the coroutine ends.
             node: unsafe { Node::new(end::<I, Y, R, S>) },
             link: UnsafeCell::new(context),
-            place: stack.bottom().addr(),
+            bottom: stack.bottom().addr(),
             stack_size: Cell::new(stack.size()),
             stack,
             told: Cell::new(false),
@@ -121,7 +120,7 @@ unsafe fn end<I, Y, R, S: Switch>(node: NonNull<Node>) -> bool {
     let context = unsafe { link.read() };
     // SAFETY: it is the resumer's, who waits, or the coroutine's, which is suspended.
     let sp = unsafe { S::saved(context) }.sp;
-    if sp ^ this.place >= this.stack_size.get() {
+    if sp.wrapping_sub(this.bottom) >= this.stack_size.get() {
         this.stack_size.set(0);
         return false;
     }

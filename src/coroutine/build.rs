@@ -40,7 +40,12 @@ impl CoroutineBuilder {
         self
     }
 
-    /// Sets the bytes of the stack, guard page included.
+    /// Sets the bytes of the stack.
+    ///
+    /// The size is rounded up to a power of two: 32 KiB at least, 1 GiB at most. Below each stack lies a guard of
+    /// 64 KiB, also below the smallest; it takes address space and no memory. An overflow runs into it, and ends the
+    /// process with a report that names the coroutine. A single frame of more than 64 KiB, in code that was compiled
+    /// without stack probes, may miss it.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self

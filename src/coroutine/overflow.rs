@@ -1,4 +1,4 @@
-//! The report of a stack overflow: a SIGSEGV in a guard page of ours, or below the stack of a child's first thread,
+//! The report of a stack overflow: a SIGSEGV in a guard of ours, or below the stack of a child's first thread,
 //! which std does not look after, since no `main` has begun.
 //!
 //! Any other SIGSEGV goes to the handler that was there before. The handler runs on the thread's
@@ -7,7 +7,7 @@
 use core::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 
-use super::stack::arena::{find, page_size};
+use super::stack::arena::{find, guard_size, page_size};
 use super::stack::{Header, Stack};
 use super::unwind;
 use crate::sys::{memory, signal, thread};
@@ -29,16 +29,33 @@ thread_local! {
     static OWN: RefCell<Option<Alternate>> = const { RefCell::new(None) };
 }
 
-/// An alternate signal stack made here, taken away again when its thread ends.
+/// An alternate signal stack made here, with a guard below it. It is taken away again when its thread ends.
 #[derive(Debug)]
 struct Alternate(*mut u8);
+
+impl Alternate {
+    fn new() -> std::io::Result<Self> {
+        let place = memory::reserve(guard_size() + ALTERNATE)?;
+        // A stack without a guard is better than none, so a refusal is nothing to report.
+        // SAFETY: reserved just now, and unused.
+        let _ = unsafe { memory::protect(place, guard_size()) };
+        let alternate = Self(place);
+        // SAFETY: kept until the thread ends; `drop` takes it away before.
+        unsafe { signal::set_alternate_stack(alternate.bottom(), ALTERNATE) };
+        Ok(alternate)
+    }
+
+    fn bottom(&self) -> *mut u8 {
+        self.0.wrapping_add(guard_size())
+    }
+}
 
 impl Drop for Alternate {
     fn drop(&mut self) {
         // SAFETY: takes it away.
         unsafe { signal::set_alternate_stack(core::ptr::null_mut(), ALTERNATE) };
-        // SAFETY: reserved in `ensure_thread`, and no longer the signal stack.
-        unsafe { memory::release(self.0, ALTERNATE) };
+        // SAFETY: reserved in `new`, and no longer the signal stack.
+        unsafe { memory::release(self.0, guard_size() + ALTERNATE) };
     }
 }
 
@@ -60,12 +77,8 @@ fn prepare_thread() {
     if signal::has_alternate_stack() {
         return;
     }
-    let _ = OWN.try_with(|own| match memory::reserve(ALTERNATE) {
-        Ok(place) => {
-            // SAFETY: kept until the thread ends.
-            unsafe { signal::set_alternate_stack(place, ALTERNATE) };
-            *own.borrow_mut() = Some(Alternate(place));
-        }
+    let _ = OWN.try_with(|own| match Alternate::new() {
+        Ok(alternate) => *own.borrow_mut() = Some(alternate),
         // This may be a coroutine's first frame, which must not unwind.
         Err(error) => {
             unwind::report(|| log::warn!("stack overflows on this thread will not be named: {error}"))
@@ -87,11 +100,11 @@ extern "C" fn handler(number: libc::c_int, info: *mut libc::siginfo_t, context: 
     let siginfo = unsafe { &*info };
     // SAFETY: that of a SIGSEGV has an address.
     let address = unsafe { siginfo.si_addr() }.addr();
-    if let Some((base, size)) = find(address)
-        && address < base.addr() + page_size()
+    if let Some((bottom, size)) = find(address)
+        && address < bottom.addr()
     {
-        // SAFETY: the fault is a push of the coroutine on this slot, so the slot has a header.
-        report(unsafe { &*Stack::header_of(base, size) }, size);
+        // SAFETY: the fault is a write of the coroutine on this slot, so the slot has a header.
+        report(unsafe { &*Stack::header_of(bottom, size) }, size);
     }
     if let Some((lowest, size, name)) = FIRST.get()
         && (lowest.saturating_sub(GAP)..lowest + page_size()).contains(&address)

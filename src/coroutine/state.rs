@@ -54,7 +54,7 @@ impl<Y, R> State<Y, R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// The lowest usable address of the stack, just above the guard page.
+    /// The lowest usable address of the stack, just above the guard.
     pub stack_bottom: usize,
     /// The first address above the usable part.
     pub stack_top: usize,

@@ -55,7 +55,7 @@ impl<I, Y, R, S: Switch> Suspender<I, Y, R, S> {
         // SAFETY: whoever has the suspender is on the coroutine's stack, or on one resumed from there.
         let cell = unsafe { self.cell.as_ref() };
         let here = MaybeUninit::<u8>::uninit();
-        if ptr::from_ref(&here).addr() ^ cell.place >= cell.stack_size.get() {
+        if ptr::from_ref(&here).addr().wrapping_sub(cell.bottom) >= cell.stack_size.get() {
             wrong_suspender(cell.stack_size.get());
         }
         let value = ManuallyDrop::new(value);

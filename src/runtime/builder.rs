@@ -14,7 +14,7 @@ use super::metrics::{Metrics, WorkerMetrics};
 use super::spawn::{Builder, JoinHandle};
 use super::{far, orphan, sample, worker};
 
-/// Bytes of a stack, with its guard page, unless the builder says otherwise.
+/// Bytes of a stack unless the builder says otherwise.
 pub(crate) const DEFAULT_STACK: usize = 256 * 1024;
 /// More than any machine has cores; each has a thread, an epoll instance and an event descriptor.
 const MOST_WORKERS: usize = 1 << 16;
@@ -65,7 +65,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Sets the bytes of each coroutine's stack, guard page included; default 256 KiB.
+    /// Sets the bytes of each coroutine's stack; default 256 KiB. See
+    /// [`CoroutineBuilder::stack_size`](crate::coroutine::CoroutineBuilder::stack_size).
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
         self

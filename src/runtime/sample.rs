@@ -17,7 +17,7 @@
 //! * it reads the task only if the worker's `running` and tick are still those of the request: these are
 //!   written by this very thread, and a task lives through its turn;
 //! * of the stack it reads what lies between the interrupted stack pointer and the top of the slot which
-//!   that pointer is in: mapped, and never unmapped; and nothing, if the pointer is in the guard page;
+//!   that pointer is in: mapped, and never unmapped; and nothing, if the pointer is in the guard;
 //! * it runs on the alternate stack that every worker has, so the coroutine's may be nearly full;
 //! * it switches nothing: the coroutine goes on where it was.
 //!
@@ -39,7 +39,7 @@ use std::time::Instant;
 use super::backtrace::{self, REGISTERS, STACK_POINTER};
 use super::task::Task;
 use super::worker::Worker;
-use crate::coroutine::stack::arena::{find, page_size};
+use crate::coroutine::stack::arena::find;
 use crate::sys;
 
 const FREE: u32 = 0;
@@ -260,10 +260,10 @@ fn copy(request: &Request, task: &Task, context: *mut c_void) {
         place.store(value, Ordering::Relaxed);
     }
     let from = registers[STACK_POINTER];
-    let Some((base, size)) = find(from) else { return };
-    let words = (base.addr() + size - from) / size_of::<usize>();
-    // A frame may reach into the guard page without a touch: nothing there can be read.
-    if from >= base.addr() + page_size() && from.is_multiple_of(size_of::<usize>()) {
+    let Some((bottom, size)) = find(from) else { return };
+    let words = (bottom.addr() + size - from) / size_of::<usize>();
+    // A frame may reach into the guard without a touch: nothing there can be read.
+    if from >= bottom.addr() && from.is_multiple_of(size_of::<usize>()) {
         let stack = &request.stack[..words.min(WORDS)];
         // SAFETY: from the stack pointer up to the top of its slot all is mapped and readable.
         unsafe { backtrace::copy(from, stack) };

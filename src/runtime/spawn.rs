@@ -69,7 +69,7 @@ impl Builder {
         self
     }
 
-    /// Sets the bytes of the coroutine's stack, guard page included.
+    /// Sets the bytes of the stack; see [the rules](crate::coroutine::CoroutineBuilder::stack_size).
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self

@@ -11,14 +11,18 @@ use super::{advice, shortage};
 use crate::base::lock::Lock;
 use crate::sys::memory;
 
-/// Sizes are powers of two, from 16 KiB (or four pages, if those are more) to 1 GiB.
-const SMALLEST: u32 = 14;
+/// Stacks are powers of two, from 32 KiB (or two pages, if those are more) to 1 GiB. A panic on one of 16 KiB has no
+/// room for its backtrace.
+const SMALLEST: u32 = 15;
 const LARGEST: u32 = 30;
+/// Bytes of a guard at least. Code without stack probes, such as the C library's, has frames of up to 33 KiB, which
+/// would step over a guard of one page onto the stack below.
+const GUARD: usize = 64 << 10;
 pub(super) const CLASSES: usize = (LARGEST - SMALLEST + 1) as usize;
 /// Bytes of the first reservation of a size, doubled with each further one up to the last.
 const FIRST_ARENA: usize = 64 << 20;
 const LAST_ARENA: usize = 8 << 30;
-/// Arenas begin at the address range of a page of page tables, so that a guard page shares it with its stack.
+/// Arenas begin at the address range of a page of page tables, so that a guard mostly shares it with its stack.
 pub(super) const ALIGNMENT: usize = 2 << 20;
 const MOST_ARENAS: usize = 4096;
 /// Slot numbers stay below this; bit 29 marks threads in the words that hold an owner.
@@ -70,7 +74,9 @@ impl From<StackError> for io::Error {
 /// A slot without a stack on it: guarded, unless it is `bare`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
-    pub(super) base: *mut u8,
+    /// The lowest usable byte. The guard lies below it.
+    pub(super) bottom: *mut u8,
+    /// Bytes above the guard.
     pub(super) size: usize,
     pub(super) number: u32,
 }
@@ -153,6 +159,12 @@ pub(crate) fn page_size() -> usize {
     }
 }
 
+/// Bytes of the guard below each stack: whole pages.
+#[inline]
+pub(crate) fn guard_size() -> usize {
+    GUARD.max(page_size())
+}
+
 /// The class that holds stacks of `size` bytes, if they can be.
 pub(crate) fn check_size(size: usize) -> Result<usize, StackError> {
     if size == 0 || size > 1 << LARGEST {
@@ -162,9 +174,9 @@ pub(crate) fn check_size(size: usize) -> Result<usize, StackError> {
     Ok((shift - SMALLEST) as usize)
 }
 
-/// The smallest slot, as a power of two: a guard page, the header's page, and room between them.
+/// The smallest stack, as a power of two: the header's page, and another.
 fn smallest(page: usize) -> u32 {
-    SMALLEST.max((4 * page).trailing_zeros())
+    SMALLEST.max((2 * page).trailing_zeros())
 }
 
 /// Takes one slot of a class, or of a larger one if there is no other.
@@ -197,7 +209,7 @@ pub(super) fn take_many(class: usize, most: usize, into: &mut Vec<Slot>) -> Resu
         if let Err((done, error)) = advice::guard(&into[from..]) {
             POOL[class].lock().bare.extend(into.drain(from + done..));
             if done == 0 {
-                return Err(StackError::Kernel { what: "no guard page for a stack", error });
+                return Err(StackError::Kernel { what: "no guard for a stack", error });
             }
         }
     }
@@ -224,12 +236,14 @@ impl Class {
             return Ok(());
         }
         let size = 1usize << (SMALLEST as usize + class);
+        let stride = guard_size() + size;
         if self.fresh_slots == 0 {
             reserve(self, size)?;
         }
         for _ in 0..most.min(self.fresh_slots) {
-            into.push(Slot { base: self.fresh, size, number: self.fresh_number });
-            self.fresh = self.fresh.wrapping_add(size);
+            let bottom = self.fresh.wrapping_add(guard_size());
+            into.push(Slot { bottom, size, number: self.fresh_number });
+            self.fresh = self.fresh.wrapping_add(stride);
             self.fresh_slots -= 1;
             self.fresh_number += 1;
         }
@@ -239,29 +253,30 @@ impl Class {
 
 /// Reserves the next arena of a class; a smaller one if the address space is short.
 fn reserve(pool: &mut Class, size: usize) -> Result<(), StackError> {
-    let mut len = pool.next_arena.max(size);
-    let align = size.max(ALIGNMENT);
+    let stride = guard_size() + size;
+    let mut len = pool.next_arena.max(stride);
     let base = loop {
         // More than is used, so that an aligned part of it can be: address space costs nothing.
-        match memory::reserve(len + align) {
+        match memory::reserve(len + ALIGNMENT) {
             Ok(base) => break base,
-            Err(_) if len / 2 >= size => len /= 2,
+            Err(_) if len / 2 >= stride => len /= 2,
             Err(error) => return Err(StackError::Kernel { what: "no address space for a stack", error }),
         }
     };
-    let slots = len / size;
+    let slots = len / stride;
     let number = u32::try_from(slots).ok().and_then(next_numbers);
     // Relaxed: an index of this reservation alone.
     let index = RANGES_USED.fetch_add(1, Ordering::Relaxed);
     let (Some(number), Some(range)) = (number, RANGES.get(index)) else {
         // SAFETY: reserved above, and unused.
-        unsafe { memory::release(base, len + align) };
+        unsafe { memory::release(base, len + ALIGNMENT) };
         return Err(StackError::Numbers);
     };
-    let base = base.map_addr(|address| address.next_multiple_of(align));
+    let base = base.map_addr(|address| address.next_multiple_of(ALIGNMENT));
     // SAFETY: reserved above.
     unsafe { memory::refuse_huge_pages(base, len) };
-    range.len.store(len, Ordering::Relaxed);
+    // What is left over at the end belongs to no slot.
+    range.len.store(slots * stride, Ordering::Relaxed);
     range.slot_shift.store(size.trailing_zeros() as u8, Ordering::Relaxed);
     // Release pairs with the Acquire in `find`: the two above are seen with it.
     range.base.store(base, Ordering::Release);
@@ -277,7 +292,7 @@ pub(super) fn next_numbers(count: u32) -> Option<u32> {
     NEXT_NUMBER.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()
 }
 
-/// The slot that `address` lies in: its base and size. For the signal handler: no lock, no allocation.
+/// The slot in which, or in whose guard, `address` lies: its lowest usable byte and its size. For the signal handler: no lock, no allocation.
 pub(crate) fn find(address: usize) -> Option<(*mut u8, usize)> {
     // Relaxed: an entry that is not written yet has a null base.
     let used = RANGES_USED.load(Ordering::Relaxed).min(MOST_ARENAS);
@@ -290,7 +305,8 @@ pub(crate) fn find(address: usize) -> Option<(*mut u8, usize)> {
             return None;
         }
         let size = 1usize << range.slot_shift.load(Ordering::Relaxed);
-        Some((base.wrapping_add(offset & !(size - 1)), size))
+        let slot = offset / (guard_size() + size) * (guard_size() + size);
+        Some((base.wrapping_add(slot + guard_size()), size))
     })
 }
 
@@ -299,12 +315,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_smallest_slot_has_room_beside_its_guard_and_its_header_whatever_a_page_is() {
+    fn the_smallest_stack_has_room_beside_its_header_and_a_guard_whole_pages_whatever_a_page_is() {
         for page in [4096, 16 << 10, 64 << 10] {
-            let slot = 1usize << smallest(page);
-            assert!(slot >= 16 << 10, "{slot}");
-            assert!(slot - page - page >= 2 * page, "a slot of {slot} bytes, a page of {page}");
+            let stack = 1usize << smallest(page);
+            assert!(stack >= 32 << 10 && stack >= 2 * page, "a stack of {stack} bytes, a page of {page}");
+            assert!(GUARD.max(page).is_multiple_of(page), "a page of {page}");
         }
-        assert_eq!(1usize << smallest(4096), 16 << 10);
+        assert_eq!(1usize << smallest(4096), 32 << 10);
+    }
+
+    #[test]
+    fn a_slot_is_found_by_each_address_in_it_and_in_its_guard() {
+        for class in [0, 3, 6] {
+            let mut slots = Vec::new();
+            take_many(class, 3, &mut slots).expect("slots");
+            for slot in &slots {
+                let (first, last) = (slot.bottom.addr() - guard_size(), slot.bottom.addr() + slot.size - 1);
+                for address in [first, slot.bottom.addr() - 1, slot.bottom.addr(), last] {
+                    assert_eq!(find(address), Some((slot.bottom, slot.size)));
+                }
+                assert_ne!(find(first - 1), Some((slot.bottom, slot.size)));
+                assert_ne!(find(last + 1), Some((slot.bottom, slot.size)));
+            }
+            give(&slots);
+        }
     }
 }

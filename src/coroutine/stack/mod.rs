@@ -1,10 +1,10 @@
-//! Stacks: slots of large reservations, each with a guard page, recycled.
+//! Stacks: slots of large reservations, each with a guard, recycled.
 //!
 //! ```text
 //! arena (one mmap, made lazily)
-//! ┌ slot 0 ─────────────────────────┬ slot 1 ───── …
-//! │ guard page │ stack, grows down ◀─ top │ colour │ header │
-//! └─────────────────────────────────┴──
+//!                 ┌ slot 0 ────────────────────────────────────┐               ┌ slot 1 ─ …
+//! │ guard, 64 KiB │ stack, grows down ◀─ top │ colour │ header │ guard, 64 KiB │ stack …
+//!                 └────────────────────────────────────────────┘               └──────────
 //! ```
 //!
 //! * `slot`: one stack in use, as one word; what its header says.

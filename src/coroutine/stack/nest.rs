@@ -57,8 +57,8 @@ fn here() -> usize {
 /// # Safety
 /// * Whoever has called this runs on that stack, or waits on it for one that it has resumed.
 unsafe fn look(address: usize) -> Option<(*mut Header, usize)> {
-    let (base, size) = arena::find(address)?;
-    let header = Stack::header_of(base, size);
+    let (bottom, size) = arena::find(address)?;
+    let header = Stack::header_of(bottom, size);
     // SAFETY: somebody runs on the slot, or waits there, so its header was written; by this thread.
     let link = unsafe { (*header).link };
     if link.is_null() {

@@ -15,7 +15,7 @@ const COLOUR_STEP: usize = 64;
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(crate) struct Header {
-    /// Bytes of the slot, guard page included.
+    /// Bytes of the slot, without its guard.
     size: usize,
     /// Number of the slot, unique in the process.
     pub(crate) number: u32,
@@ -38,7 +38,7 @@ pub(crate) struct Stack(NonNull<Header>);
 unsafe impl Send for Stack {}
 
 impl Stack {
-    /// Takes a slot of at least `size` bytes, guard page included.
+    /// Takes a slot of at least `size` bytes.
     pub(crate) fn allocate(size: usize) -> Result<Self, StackError> {
         let class = check_size(size)?;
         Ok(Self::from_slot(arena::take(class)?))
@@ -46,7 +46,7 @@ impl Stack {
 
     /// Puts a header on a free slot.
     pub(super) fn from_slot(slot: Slot) -> Self {
-        let header = Self::header_of(slot.base, slot.size);
+        let header = Self::header_of(slot.bottom, slot.size);
         let colour = slot.number % COLOURS as u32;
         let (size, number) = (slot.size, slot.number);
         let (name, link) = (core::ptr::null(), core::ptr::null());
@@ -58,8 +58,8 @@ impl Stack {
     }
 
     /// Where the header of a slot lies.
-    pub(crate) fn header_of(base: *mut u8, size: usize) -> *mut Header {
-        base.wrapping_add(size).cast::<Header>().wrapping_sub(1)
+    pub(crate) fn header_of(bottom: *mut u8, size: usize) -> *mut Header {
+        bottom.wrapping_add(size).cast::<Header>().wrapping_sub(1)
     }
 
     fn header(&self) -> &Header {
@@ -70,8 +70,8 @@ impl Stack {
     /// The slot, without the right to it.
     pub(super) fn slot(&self) -> Slot {
         let header = self.header();
-        let base = self.0.as_ptr().wrapping_add(1).cast::<u8>().wrapping_sub(header.size);
-        Slot { base, size: header.size, number: header.number }
+        let bottom = self.0.as_ptr().wrapping_add(1).cast::<u8>().wrapping_sub(header.size);
+        Slot { bottom, size: header.size, number: header.number }
     }
 
     /// Gives the stack up, for its slot.
@@ -86,12 +86,12 @@ impl Stack {
         self.0.as_ptr().cast::<u8>().wrapping_sub(colour * COLOUR_STEP)
     }
 
-    /// The lowest usable byte, just above the guard page.
+    /// The lowest usable byte, just above the guard.
     pub(crate) fn bottom(&self) -> *mut u8 {
-        self.slot().base.wrapping_add(arena::page_size())
+        self.slot().bottom
     }
 
-    /// Bytes of the slot, guard page included.
+    /// Bytes of the slot, without its guard.
     #[inline]
     pub(crate) fn size(&self) -> usize {
         self.header().size
