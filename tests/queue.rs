@@ -4,7 +4,8 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{on_workers, runtime, watched};
@@ -328,6 +329,75 @@ fn a_value_for_a_getter_that_was_cancelled_goes_to_the_next_one() {
             assert_eq!(patient.join().unwrap(), Ok(7));
             assert!(last.join().unwrap_err().is_cancelled());
             assert_eq!((queue.len(), queue.try_get()), (1, Ok(8)));
+        });
+    });
+}
+
+/// A number whose comparisons panic while the flag says so.
+struct Moody(u32, Arc<AtomicBool>);
+
+impl PartialEq for Moody {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Moody {}
+
+impl PartialOrd for Moody {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Moody {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        assert!(!self.1.load(SeqCst) && !other.1.load(SeqCst), "not now");
+        self.0.cmp(&other.0)
+    }
+}
+
+fn caught<T>(f: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).ok()
+}
+
+#[test]
+fn a_get_or_close_whose_comparison_panics_has_taken_nothing() {
+    let moody = Arc::new(AtomicBool::new(false));
+    let queue = PriorityQueue::unbounded();
+    [4, 2, 5, 1, 3].into_iter().for_each(|n| assert!(queue.put(Moody(n, Arc::clone(&moody))).is_ok()));
+    moody.store(true, SeqCst);
+    assert!(caught(|| queue.get().is_ok()).is_none());
+    assert!(caught(|| queue.try_get().is_ok()).is_none());
+    assert_eq!(queue.len(), 5);
+    moody.store(false, SeqCst);
+    assert_eq!(queue.get().ok().map(|value| value.0), Some(1));
+    moody.store(true, SeqCst);
+    assert!(caught(|| queue.close_now().len()).is_none());
+    moody.store(false, SeqCst);
+    let left: Vec<u32> = queue.close_now().into_iter().map(|value| value.0).collect();
+    assert_eq!((left, queue.unfinished_tasks()), (vec![2, 3, 4, 5], 1));
+}
+
+#[test]
+fn a_put_that_was_woken_and_panics_passes_the_wake_on() {
+    watched(|| {
+        let runtime = runtime(1);
+        runtime.run(|| {
+            let (calm, moody) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
+            let queue = Arc::new(PriorityQueue::bounded(2));
+            (1..3).for_each(|n| assert!(queue.put(Moody(n, Arc::clone(&calm))).is_ok()));
+            let put = |n, mood: &Arc<AtomicBool>| {
+                let (queue, value) = (Arc::clone(&queue), Moody(n, Arc::clone(mood)));
+                let putting = ropewalk::spawn(move || queue.put(value).is_ok());
+                // On the one worker, it waits once this goes on.
+                (0..10).for_each(|_| ropewalk::yield_now());
+                putting
+            };
+            let (first, second) = (put(13, &moody), put(5, &calm));
+            assert!(queue.get().is_ok());
+            assert!(first.join().is_err());
+            assert!(second.join().unwrap());
         });
     });
 }

@@ -2,18 +2,18 @@
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::collections::BinaryHeap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::core::PutFailed;
+use super::heap::Heap;
 use crate::base::list::List;
 use crate::base::lock::Lock;
 use crate::base::ring::{PushError, Ring};
-use crate::coroutine::unwind;
 use crate::runtime::shield::Shield;
 use crate::sync::{Mutex, MutexGuard};
 
 /// A store of values that never waits.
+///
+/// Where `push`, `pop` and `drain` run foreign code, which may unwind, they have then changed nothing.
 ///
 /// `is_empty`, `is_full` and `is_closed` are asked under a short lock, so they are loads, and SeqCst, as
 /// are the exchanges (or stores) by which `push`, `pop` and `close` change what they say: see `gate`.
@@ -22,6 +22,10 @@ pub(crate) trait Buffer<T> {
     fn push(&self, value: T) -> Result<(), PutFailed<T>>;
     /// Takes the next value.
     fn pop(&self) -> Option<T>;
+    /// Takes all that is there.
+    fn drain(&self) -> Vec<T> {
+        core::iter::from_fn(|| self.pop()).collect()
+    }
     /// Lets no more values in; true for the first caller.
     fn close(&self) -> bool;
     fn is_closed(&self) -> bool;
@@ -176,34 +180,6 @@ impl<T> Buffer<T> for Lifo<T> {
     }
 }
 
-/// A value with its turn among equals.
-#[derive(Debug)]
-struct Ranked<T> {
-    value: T,
-    turn: u64,
-}
-
-impl<T: Ord> Ord for Ranked<T> {
-    /// The heap takes the greatest out first: the smallest value, and the earliest among equals.
-    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
-        other.value.cmp(&self.value).then(other.turn.cmp(&self.turn))
-    }
-}
-
-impl<T: Ord> PartialOrd for Ranked<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T: Ord> PartialEq for Ranked<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl<T: Ord> Eq for Ranked<T> {}
-
 /// The smallest first; first in, first out among equals.
 ///
 /// Behind the crate's mutex, not the short lock: comparing is user code. Length and end are kept beside it,
@@ -217,33 +193,14 @@ pub(crate) struct Ordered<T> {
     capacity: Option<usize>,
 }
 
-#[derive(Debug)]
-struct Heap<T> {
-    ranked: BinaryHeap<Ranked<T>>,
-    turn: u64,
-}
-
-impl<T: Ord> Heap<T> {
-    /// Puts a value in. If a comparison panics it is taken out again: a put that unwinds has put nothing.
-    fn insert(&mut self, value: T) {
-        self.turn += 1;
-        let (turn, before) = (self.turn, self.ranked.len());
-        let pushed = catch_unwind(AssertUnwindSafe(|| self.ranked.push(Ranked { value, turn })));
-        let Err(payload) = pushed else { return };
-        if self.ranked.len() > before
-            && let Err(again) =
-                catch_unwind(AssertUnwindSafe(|| self.ranked.retain(|ranked| ranked.turn != turn)))
-        {
-            unwind::discard(again);
-        }
-        resume_unwind(payload)
-    }
-}
-
 impl<T: Ord> Ordered<T> {
     pub(crate) fn new(capacity: Option<usize>) -> Self {
-        let store = Mutex::new(Heap { ranked: BinaryHeap::new(), turn: 0 });
-        Self { store, len: AtomicUsize::new(0), closed: AtomicBool::new(false), capacity }
+        Self {
+            store: Mutex::new(Heap::new()),
+            len: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            capacity,
+        }
     }
 
     /// Not a cancellation point: whoever has the lock compares values, and is done soon.
@@ -257,7 +214,7 @@ impl<T: Ord> Ordered<T> {
         struct Count<'a, T>(MutexGuard<'a, Heap<T>>, &'a AtomicUsize);
         impl<T> Drop for Count<'_, T> {
             fn drop(&mut self) {
-                self.1.store(self.0.ranked.len(), Ordering::SeqCst);
+                self.1.store(self.0.len(), Ordering::SeqCst);
             }
         }
         f(&mut Count(self.locked(), &self.len).0)
@@ -270,16 +227,20 @@ impl<T: Ord> Buffer<T> for Ordered<T> {
             if self.is_closed() {
                 return Err(PutFailed::Closed(value));
             }
-            if self.capacity.is_some_and(|capacity| heap.ranked.len() >= capacity) {
+            if self.capacity.is_some_and(|capacity| heap.len() >= capacity) {
                 return Err(PutFailed::Full(value));
             }
-            heap.insert(value);
+            heap.push(value);
             Ok(())
         })
     }
 
     fn pop(&self) -> Option<T> {
-        self.change(|heap| heap.ranked.pop()).map(|ranked| ranked.value)
+        self.change(Heap::pop)
+    }
+
+    fn drain(&self) -> Vec<T> {
+        self.change(Heap::drain)
     }
 
     fn close(&self) -> bool {

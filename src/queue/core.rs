@@ -22,6 +22,15 @@ pub(crate) enum GetFailed {
     Closed,
 }
 
+/// Wakes one that waits at a gate, when it is dropped: only by an unwinding.
+struct WakeOne<'a>(&'a Gate);
+
+impl Drop for WakeOne<'_> {
+    fn drop(&mut self) {
+        self.0.wake_one();
+    }
+}
+
 /// In this order, so that the gates are away from each other and from the buffer.
 #[derive(Debug)]
 #[repr(C)]
@@ -51,14 +60,14 @@ impl<T, B: Buffer<T>> Core<T, B> {
         // Straight into the hands of one that waits; otherwise into the buffer, and then somebody may wait now.
         let may = || self.buffer.is_empty() && !self.buffer.is_closed();
         let Err(value) = self.getters.hand(value, may) else { return Ok(()) };
-        self.buffer.push(value)?;
+        self.push(value)?;
         self.getters.wake_one();
         Ok(())
     }
 
     #[inline]
     pub(crate) fn try_get(&self) -> Result<T, GetFailed> {
-        if let Some(value) = self.buffer.pop() {
+        if let Some(value) = self.pop() {
             self.pass_room_on();
             return Ok(value);
         }
@@ -66,7 +75,25 @@ impl<T, B: Buffer<T>> Core<T, B> {
             return Err(GetFailed::Empty);
         }
         // What was put before the close is all there now.
-        self.buffer.pop().ok_or(GetFailed::Closed)
+        self.pop().ok_or(GetFailed::Closed)
+    }
+
+    /// Puts a value into the buffer. One that was woken to do so, and unwinds, passes that on.
+    #[inline]
+    fn push(&self, value: T) -> Result<(), PutFailed<T>> {
+        let wake = WakeOne(&self.putters);
+        let pushed = self.buffer.push(value);
+        core::mem::forget(wake);
+        pushed
+    }
+
+    /// As `push`, for taking a value out.
+    #[inline]
+    fn pop(&self) -> Option<T> {
+        let wake = WakeOne(self.getters.gate());
+        let value = self.buffer.pop();
+        core::mem::forget(wake);
+        value
     }
 
     /// A value has left, so there is room.
@@ -107,7 +134,7 @@ impl<T, B: Buffer<T>> Core<T, B> {
 
     #[inline]
     pub(crate) fn get(&self, deadline: Option<Instant>) -> Result<T, GetFailed> {
-        if let Some(value) = self.buffer.pop() {
+        if let Some(value) = self.pop() {
             self.pass_room_on();
             return Ok(value);
         }
@@ -140,7 +167,7 @@ impl<T, B: Buffer<T>> Core<T, B> {
 
     /// Takes out all that is there.
     pub(crate) fn drain(&self) -> Vec<T> {
-        core::iter::from_fn(|| self.buffer.pop()).collect()
+        self.buffer.drain()
     }
 }
 

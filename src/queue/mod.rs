@@ -30,6 +30,7 @@ pub(crate) mod buffer;
 pub(crate) mod core;
 mod error;
 pub(crate) mod gate;
+mod heap;
 mod iter;
 mod takers;
 mod tasks;

@@ -118,6 +118,12 @@ impl<T> Takers<T> {
         }
     }
 
+    /// Where they wait.
+    #[inline]
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     /// As [`Gate::wake_one`]: whoever is woken looks for itself.
     #[inline]
     pub(crate) fn wake_one(&self) -> bool {
