@@ -126,6 +126,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "runtime/started.rs",
     "runtime/task.rs",
     "runtime/timers.rs",
+    "runtime/wait_list.rs",
     "runtime/wait_queue.rs",
     "runtime/told.rs",
     "runtime/who.rs",

@@ -317,3 +317,30 @@ fn debug_tells_the_state_and_not_how_it_is_kept() {
     assert_eq!(format!("{:?}", Condvar::new()), "Condvar { .. }");
     assert_eq!(format!("{:?}", Barrier::new(3)), "Barrier { parties: 3, waiting: 0, broken: false }");
 }
+
+#[test]
+fn a_wake_of_all_wakes_each_who_waits_now_once() {
+    const WAITERS: usize = 256;
+    static WORD: AtomicU32 = AtomicU32::new(0);
+    watched(|| {
+        std::thread::scope(|scope| {
+            for _ in 0..WAITERS {
+                // Each comes back at once: a wake that goes on as long as somebody waits does not end.
+                scope.spawn(|| {
+                    while WORD.load(Ordering::SeqCst) == 0 {
+                        futex::wait(&WORD, 0, None);
+                    }
+                });
+            }
+            let mut most = 0;
+            while most < WAITERS / 2 {
+                let woken = futex::wake(&WORD, usize::MAX);
+                assert!(woken <= WAITERS, "{woken} of {WAITERS} were woken");
+                most = most.max(woken);
+                std::thread::yield_now();
+            }
+            WORD.store(1, Ordering::SeqCst);
+            futex::wake(&WORD, usize::MAX);
+        });
+    });
+}

@@ -19,6 +19,7 @@
 //! A requeue ends a coroutine's wait, and the coroutine waits anew in the other queue. In between it is in the list
 //! `MOVING`, which a wake of the other word looks at, with that word's queue locked, after those who wait there.
 
+use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 use std::time::Instant;
@@ -140,25 +141,22 @@ pub(super) fn requeue(from: usize, to: usize, count: u32) -> u32 {
         return 0;
     }
     let (source, target) = (shard(from), shard(to));
-    let mut moved = 0;
-    while moved < count {
-        let mut party = 0;
-        let fits = |seen: Seen| {
-            party = seen.party;
-            seen.key == from
-        };
-        let Some(claimed) = source.queue.with(|(), list| list.claim(fits)) else { break };
+    let party = Cell::new(0);
+    let fits = |seen: Seen| {
+        party.set(seen.party);
+        seen.key == from
+    };
+    let move_one = |claimed: Claimed| {
         // Relaxed, and SeqCst by the lock's own order: a wake of the other word finds it counted once it is listed.
         target.waiting.fetch_add(1, Ordering::SeqCst);
         let mut moving = MOVING.lock();
-        moving.push((party, to));
+        moving.push((party.get(), to));
         // Relaxed: written under the lock.
         MOVING_COUNT.store(moving.len(), Ordering::Relaxed);
         drop(moving);
         claimed.wake_in_turn();
-        moved += 1;
-    }
-    moved
+    };
+    source.queue.claim_each(count as usize, fits, move_one) as u32
 }
 
 /// Tells whether a coroutine waits for the word at an address, or is about to.
@@ -260,12 +258,7 @@ pub(super) fn hands_over(address: usize) -> bool {
 
 /// Wakes every coroutine of a part of the table, whatever it waits for.
 pub(super) fn wake_all(number: usize) {
-    let shard = &TABLE[number];
-    // Not more often than somebody waits now: who is woken may wait again at once.
-    for _ in 0..shard.waiting.load(Ordering::SeqCst) {
-        let Some(claimed) = shard.queue.with(|(), list| list.claim_first()) else { return };
-        claimed.wake_in_turn();
-    }
+    TABLE[number].queue.claim_each(usize::MAX, |_| true, Claimed::wake_in_turn);
 }
 
 /// Wakes the first coroutine with a key.
@@ -297,24 +290,14 @@ pub(super) fn unpark_all(address: usize) -> bool {
 }
 
 fn wake_parked(shard: &Shard, key: usize) -> bool {
-    let mut any = false;
-    // Not more often than somebody waits now: who is woken may wait again at once.
-    for _ in 0..shard.parked.load(Ordering::SeqCst) {
-        if wake_first(shard, key).is_none() {
-            break;
-        }
-        any = true;
-    }
-    any
+    shard.queue.claim_each(usize::MAX, |seen| seen.key == key, Claimed::wake_in_turn) != 0
 }
 
 /// Wakes up to `count` of the coroutines that wait for the word, or are on their way to wait for it; how many.
 pub(super) fn wake_coroutines(address: usize, count: u32) -> u32 {
     let shard = shard(address);
-    let mut woken = 0;
-    while woken < count && wake_first(shard, address).is_some() {
-        woken += 1;
-    }
+    let is_listed = |seen: Seen| seen.key == address;
+    let mut woken = shard.queue.claim_each(count as usize, is_listed, Claimed::wake_in_turn) as u32;
     // Relaxed: see `requeue`.
     while woken < count
         && MOVING_COUNT.load(Ordering::Relaxed) != 0

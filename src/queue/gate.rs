@@ -16,7 +16,7 @@ use core::mem::MaybeUninit;
 use std::time::Instant;
 
 use crate::runtime::multi_wait::MultiWait;
-use crate::runtime::park::{Outcome, Reason, raise_cancelled};
+use crate::runtime::park::{Claimed, Outcome, Reason, raise_cancelled};
 use crate::runtime::wait_queue::{How, WaitList, WaitQueue};
 
 /// Away from what lies behind it: both sides look at it all the time, and it seldom changes.
@@ -83,7 +83,9 @@ impl Gate {
 
     /// Wakes all who wait now.
     pub(crate) fn wake_all(&self) {
-        while self.wake_one() {}
+        if !self.0.is_quiet() {
+            self.0.claim_each(usize::MAX, |_| true, Claimed::wake);
+        }
     }
 
     /// As [`wait`](Self::wait), for one of several waits: true if there is no need to.

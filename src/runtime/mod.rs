@@ -59,6 +59,7 @@ mod timers;
 #[cfg(feature = "monkey")]
 pub(crate) mod told;
 mod unwinding;
+mod wait_list;
 pub(crate) mod wait_queue;
 pub(crate) mod who;
 mod worker;

@@ -22,161 +22,9 @@ use core::ptr::{self, NonNull};
 use std::time::Instant;
 
 use super::park::{Claimed, Outcome, Reason, Waiter, park};
+pub(super) use super::wait_list::Entry;
+pub(crate) use super::wait_list::{Seen, WaitList};
 use crate::base::lock::LockWord;
-
-#[derive(Debug)]
-pub(super) struct Entry {
-    waiter: Waiter,
-    key: usize,
-    note: u64,
-    linked: bool,
-    /// One of several entries of the same wait.
-    multiple: bool,
-    /// Set by the claim that has won through this very entry.
-    won: bool,
-    prev: *mut Entry,
-    next: *mut Entry,
-}
-
-/// The waiters, oldest first.
-#[derive(Debug)]
-pub(crate) struct WaitList {
-    head: *mut Entry,
-    tail: *mut Entry,
-}
-
-// SAFETY: entries are reached under the queue's lock only (I1).
-unsafe impl Send for WaitList {}
-
-/// A waiter as the one who wakes sees it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen {
-    /// The waiter's party id.
-    pub(crate) party: u32,
-    /// What it waits for, as its `wait_if` said.
-    pub(crate) key: usize,
-    /// A second word of its.
-    pub(crate) note: u64,
-}
-
-impl WaitList {
-    /// Tells whether nobody waits.
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.head.is_null()
-    }
-
-    /// # Safety
-    /// * The entry lives until it is out again, and is not linked.
-    #[inline]
-    unsafe fn push(&mut self, entry: NonNull<Entry>, front: bool) {
-        let (prev, next) = if front { (ptr::null_mut(), self.head) } else { (self.tail, ptr::null_mut()) };
-        // SAFETY: the caller's duty.
-        let this = unsafe { &mut *entry.as_ptr() };
-        (this.linked, this.prev, this.next) = (true, prev, next);
-        self.join(prev, entry.as_ptr());
-        self.join(entry.as_ptr(), next);
-    }
-
-    /// Makes `next` the one after `prev`; null stands for the list's ends.
-    #[inline]
-    fn join(&mut self, prev: *mut Entry, next: *mut Entry) {
-        // SAFETY: null or a linked entry, which lives (I1).
-        match unsafe { prev.as_mut() } {
-            Some(prev) => prev.next = next,
-            None => self.head = next,
-        }
-        // SAFETY: as above.
-        match unsafe { next.as_mut() } {
-            Some(next) => next.prev = prev,
-            None => self.tail = prev,
-        }
-    }
-
-    /// Takes an entry out, if it is in.
-    ///
-    /// # Safety
-    /// * The entry lives, and belongs to this list.
-    #[inline]
-    unsafe fn remove(&mut self, entry: NonNull<Entry>) {
-        // SAFETY: the caller's duty.
-        let this = unsafe { &mut *entry.as_ptr() };
-        if core::mem::replace(&mut this.linked, false) {
-            let (prev, next) = (this.prev, this.next);
-            self.join(prev, next);
-        }
-    }
-
-    /// The first waiter that `fits`, without waking it.
-    pub(crate) fn peek(&self, mut fits: impl FnMut(Seen) -> bool) -> Option<Seen> {
-        let mut at = self.head;
-        // SAFETY: null or a linked entry, which lives (I1).
-        while let Some(entry) = unsafe { at.as_ref() } {
-            let seen = entry.seen();
-            if fits(seen) {
-                return Some(seen);
-            }
-            at = entry.next;
-        }
-        None
-    }
-
-    /// Ends the wait of the first waiter that `fits`; whoever calls must wake it, after the lock.
-    ///
-    /// `fits` is called again with the next ones if a waiter turns out to have given up.
-    pub(crate) fn claim(&mut self, mut fits: impl FnMut(Seen) -> bool) -> Option<Claimed> {
-        let mut at = self.head;
-        while let Some(entry) = NonNull::new(at) {
-            // SAFETY: a linked entry lives (I1).
-            let this = unsafe { entry.as_ref() };
-            at = this.next;
-            if !fits(this.seen()) {
-                continue;
-            }
-            let (waiter, multiple) = (this.waiter, this.multiple);
-            // SAFETY: it lives, and is linked here.
-            unsafe { self.remove(entry) };
-            // Before the claim: after it, the entry may be gone.
-            // SAFETY: it lives: the owner cannot return before it has had the lock.
-            unsafe { (*entry.as_ptr()).won = true };
-            let claimed = if multiple {
-                // SAFETY: as above.
-                unsafe { waiter.claim() }
-            } else {
-                // SAFETY: as above. The lock of the only list it is in is held; timers and cancellations
-                // run on the party's worker.
-                unsafe { waiter.claim_listed() }
-            };
-            if let Some(claimed) = claimed {
-                return Some(claimed);
-            }
-            // SAFETY: as above; it was not claimed here.
-            unsafe { (*entry.as_ptr()).won = false };
-        }
-        None
-    }
-
-    /// Ends the wait of the oldest waiter.
-    #[inline]
-    pub(crate) fn claim_first(&mut self) -> Option<Claimed> {
-        if self.is_empty() { None } else { self.claim(|_| true) }
-    }
-}
-
-impl Entry {
-    #[inline]
-    fn new(waiter: Waiter, key: usize, note: u64, multiple: bool) -> Self {
-        let (prev, next) = (ptr::null_mut(), ptr::null_mut());
-        Self { waiter, key, note, linked: false, multiple, won: false, prev, next }
-    }
-
-    #[inline]
-    pub(super) fn seen(&self) -> Seen {
-        // SAFETY: whoever holds the lock finds living parties (I1).
-        let party = unsafe { self.waiter.id() };
-        Seen { party, key: self.key, note: self.note }
-    }
-}
 
 /// How to wait.
 #[derive(Clone, Copy, Debug)]
@@ -240,8 +88,7 @@ impl<S> Drop for Guard<'_, S> {
 
 impl<S> WaitQueue<S> {
     pub(crate) const fn new(state: S) -> Self {
-        let list = WaitList { head: ptr::null_mut(), tail: ptr::null_mut() };
-        Self { word: LockWord::new(), inner: UnsafeCell::new((state, list)) }
+        Self { word: LockWord::new(), inner: UnsafeCell::new((state, WaitList::new())) }
     }
 
     #[inline]
@@ -263,6 +110,31 @@ impl<S> WaitQueue<S> {
         let mut guard = self.lock();
         let (state, list) = &mut *guard;
         f(state, list)
+    }
+
+    /// Ends the waits of at most `count` of the waiters that `fits` and that are in the queue now, the oldest first,
+    /// and hands each claim to `wake` with the lock free. Tells how many.
+    ///
+    /// A waiter that is woken and waits again before this returns waits for the next call. Without that, waiters that
+    /// come back quickly would keep the caller for ever.
+    pub(crate) fn claim_each(
+        &self,
+        count: usize,
+        mut fits: impl FnMut(Seen) -> bool,
+        mut wake: impl FnMut(Claimed),
+    ) -> usize {
+        let mut entered = None;
+        let mut woken = 0;
+        while woken < count {
+            let claimed = self.with(|_, list| {
+                let entered = *entered.get_or_insert(list.entered());
+                list.claim(|seen| seen.number < entered && fits(seen))
+            });
+            let Some(claimed) = claimed else { break };
+            wake(claimed);
+            woken += 1;
+        }
+        woken
     }
 
     /// Asks `must_wait` under the lock, and waits if it says so. `None` if it did not.

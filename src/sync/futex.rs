@@ -12,7 +12,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use crate::runtime::park::{Outcome, Reason, raise_cancelled, thread_calls};
+use crate::runtime::park::{Claimed, Outcome, Reason, raise_cancelled, thread_calls};
 use crate::runtime::wait_queue::{How, WaitQueue};
 
 const SHARDS: usize = 1024;
@@ -118,7 +118,7 @@ pub fn wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Waite
     }
 }
 
-/// Wakes up to `count` of those who wait for `word`, the oldest first, and tells how many.
+/// Wakes up to `count` of the parties that wait for `word` now, the oldest first, and tells how many. Never waits.
 ///
 /// # Examples
 /// ```
@@ -139,12 +139,5 @@ pub fn wake(word: &AtomicU32, count: usize) -> usize {
 
 /// As [`wake`]. The address is only a key.
 pub(super) fn wake_address(address: usize, count: usize) -> usize {
-    let queue = shard(address);
-    let mut woken = 0;
-    while woken < count {
-        let Some(claimed) = queue.with(|(), list| list.claim(|seen| seen.key == address)) else { break };
-        claimed.wake();
-        woken += 1;
-    }
-    woken
+    shard(address).claim_each(count, |seen| seen.key == address, Claimed::wake)
 }
