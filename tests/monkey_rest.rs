@@ -116,6 +116,56 @@ fn names_are_looked_up_by_many_at_once() {
 }
 
 #[test]
+fn what_is_moved_to_a_peer_that_does_not_read_is_timed_out() {
+    let scratch = Scratch::new("unread");
+    let path = scratch.0.join("file");
+    on_one_worker(move || {
+        fs::write(&path, vec![7; 8 << 20]).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_unread, _) = listener.accept().unwrap();
+        let (unix, _silent) = std::os::unix::net::UnixStream::pair().unwrap();
+        let file = File::open(&path).unwrap();
+        for to in [tcp.as_raw_fd(), unix.as_raw_fd()] {
+            let outcome = ropewalk::timeout(100 * MS, || {
+                loop {
+                    // SAFETY: takes numbers, and no offset.
+                    let sent =
+                        unsafe { libc::sendfile(to, file.as_raw_fd(), std::ptr::null_mut(), 64 << 20) };
+                    (&file).seek(SeekFrom::Start(0)).unwrap();
+                    if sent < 0 {
+                        break;
+                    }
+                }
+            });
+            assert!(outcome.is_err(), "there is no room for all of that");
+        }
+        // Two that move from one pipe, in which there is something for one of them.
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let all: Vec<_> = (0..2)
+            .map(|_| {
+                let reader = reader.try_clone().unwrap();
+                spawn(move || {
+                    let (_target, into) = std::io::pipe().unwrap();
+                    let null = std::ptr::null_mut();
+                    ropewalk::timeout(100 * MS, || {
+                        let (from, to) = (reader.as_raw_fd(), into.as_raw_fd());
+                        // SAFETY: takes numbers, and no offsets.
+                        unsafe { libc::splice(from, null, to, null, 4096, 0) }
+                    })
+                    .is_ok()
+                })
+            })
+            .collect();
+        ropewalk::sleep(10 * MS);
+        writer.write_all(b"x").unwrap();
+        let done = all.into_iter().map(|one| one.join().unwrap()).filter(|done| *done).count();
+        assert_eq!(done, 1);
+        drop(scratch);
+    });
+}
+
+#[test]
 fn a_read_at_a_file_s_own_offset_is_one_piece() {
     const PAGE: usize = 4096;
     const PAGES: usize = 64;

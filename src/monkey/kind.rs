@@ -79,6 +79,11 @@ fn option<T>(fd: c_int, name: c_int, mut value: T) -> Option<T> {
     (answer == 0).then_some(value)
 }
 
+/// The size of a socket's buffer for what is sent.
+pub(super) fn send_buffer(fd: c_int) -> usize {
+    option(fd, libc::SO_SNDBUF, 0).and_then(|size: c_int| usize::try_from(size).ok()).unwrap_or(0)
+}
+
 /// Tells whether a socket takes connections.
 pub(super) fn is_listener(fd: c_int) -> bool {
     option(fd, libc::SO_ACCEPTCONN, 0).is_some_and(|listens: c_int| listens != 0)
