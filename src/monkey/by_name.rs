@@ -1,7 +1,7 @@
 //! Names in file systems: made, moved, removed, looked at; and what changes or forces out more than a buffer's worth.
 //!
-//! Each may have to read a directory from the disk, or wait for a journal, and no call only tries that, so another
-//! thread makes it. What an open file alone answers (`fstat`, `fchmod`, `lseek`) is in memory, and is left to libc.
+//! A link is read from the kernel's caches if they have it. Each other call may have to read a directory from the disk,
+//! or wait for a journal, and no call only tries that, so another thread makes it. What an open file alone answers (`fstat`, `fchmod`, `lseek`) is in memory, and is left to libc.
 
 use core::ffi::{c_char, c_uint, c_void};
 

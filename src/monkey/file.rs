@@ -8,6 +8,7 @@ use core::sync::atomic::Ordering;
 
 use super::errno::raw;
 use super::file_system;
+use super::hook::pass;
 use super::offload::offload;
 use super::slot::{BUFFERED, Known, WRITES_KNOWN};
 use super::stream::Buffers;
@@ -16,10 +17,12 @@ use super::vectors;
 
 /// The longest write that the calling thread makes: the copy alone takes it less than a millisecond.
 const MOST_IN_PLACE: usize = 1 << 20;
-/// A write that takes longer, in nanoseconds, has waited.
+/// A write that takes longer, in nanoseconds, has waited, or its thread was without a processor.
 const SLOW: u64 = 10_000_000;
-/// For how long, in nanoseconds, another thread makes the writes after a slow one.
+/// For how long, in nanoseconds, a slow write counts.
 const PAUSE: u64 = 1_000_000_000;
+/// Beside the moment until which a slow write counts: another one has waited, so another thread makes the writes.
+const WAITS: u64 = 1;
 
 /// Tells whether the calling thread makes a write of `total` bytes: into the page cache of a file whose writes have
 /// not been slow lately.
@@ -35,18 +38,33 @@ pub(super) fn writes_in_place(known: Known, total: usize) -> bool {
     }
     // Relaxed, here and below: a hint.
     let until = known.slot.slow_until.load(Ordering::Relaxed);
-    flags & BUFFERED != 0 && (until == 0 || now() >= until)
+    flags & BUFFERED != 0 && (until & WAITS == 0 || now() >= until)
 }
 
 /// Makes a write that goes to the page cache, and notes if it was slow.
+///
+/// A thread without a processor is slow as well. So after the first slow write, the kernel is asked for each whether the
+/// thread has waited.
 pub(super) fn timed(known: Known, write: impl Fn() -> isize) -> isize {
     let began = now();
+    let suspected = known.slot.slow_until.load(Ordering::Relaxed) > began;
+    let waits_before = if suspected { waits() } else { 0 };
     let answer = write();
     let ended = now();
     if ended - began > SLOW {
-        known.slot.slow_until.store(ended + PAUSE, Ordering::Relaxed);
+        let waited = suspected && waits() > waits_before;
+        let until = (ended + PAUSE) & !WAITS | if waited { WAITS } else { 0 };
+        known.slot.slow_until.store(until, Ordering::Relaxed);
     }
     answer
+}
+
+/// How often the calling thread has given its processor up to wait.
+fn waits() -> i64 {
+    // SAFETY: all zeros is a usage.
+    let mut usage: libc::rusage = unsafe { core::mem::zeroed() };
+    pass!(SYS_getrusage, libc::RUSAGE_THREAD, &raw mut usage);
+    usage.ru_nvcsw
 }
 
 /// The monotonic clock, in nanoseconds.

@@ -97,7 +97,7 @@ pub(super) struct Slot {
     /// Device and inode of what `source` has registered, for descriptors that may be closed without our knowledge.
     pub(super) identity: AtomicU64,
     pub(super) source: Source,
-    /// Until when another thread makes its writes: see `file`.
+    /// Until when a slow write counts: see `file`.
     pub(super) slow_until: AtomicU64,
     /// Held while O_NONBLOCK is changed underneath, and while a call relies on it. Not by signal handlers.
     pub(super) force: Lock<()>,
