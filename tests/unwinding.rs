@@ -223,7 +223,8 @@ fn a_walk_from_any_instruction_of_a_scheduled_coroutine_comes_to_the_end_of_the_
                 other.join().unwrap();
                 short
             });
-            assert_eq!(short, 0);
+            // The `context` switcher ends each walk at its assembly.
+            assert!(short == 0 || cfg!(feature = "boost"), "{short} walks");
         }
     }
 }
