@@ -49,8 +49,8 @@ impl Zygote {
     fn end_if_stopped(&self) {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
-            log::warn!("the process that children are forked from is stopped; another takes its place");
             let _ = process::pidfd_signal(self.pidfd.as_fd(), libc::SIGKILL);
+            log::warn!("the process that children are forked from is stopped; another takes its place");
         }
     }
 }
@@ -88,13 +88,15 @@ fn zygote() -> Result<Arc<Zygote>, SpawnError> {
     };
     // Its end is taken in whenever it comes; the next request finds the socket closed.
     keeper().map_err(SpawnError::kernel("a thread that starts processes"))?.adopt_bare(pidfd);
-    if let Err(why) = &hello.can_fork {
-        log::warn!("processes are started anew and not forked, which is slower: {why}");
-    }
     let can_fork = hello.can_fork.is_ok();
     let zygote =
         Arc::new(Zygote { owner: own, pid, pidfd: own_pidfd, channel, environment, credentials, can_fork });
     *slot = Some(Arc::clone(&zygote));
+    drop(slot);
+    // Last, and without the lock: a logger is foreign code, which may start processes.
+    if let Err(why) = &hello.can_fork {
+        log::warn!("processes are started anew and not forked, which is slower: {why}");
+    }
     Ok(zygote)
 }
 
@@ -102,8 +104,11 @@ fn zygote() -> Result<Arc<Zygote>, SpawnError> {
 fn discard(zygote: &Arc<Zygote>) {
     let mut slot = ZYGOTE.lock();
     if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, zygote)) {
+        let dead = slot.take();
+        drop(slot);
+        drop(dead);
+        // Last, and without the lock: a logger is foreign code.
         log::warn!("the process that children are forked from has died; another will be started");
-        *slot = None;
     }
 }
 

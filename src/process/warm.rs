@@ -135,13 +135,16 @@ impl Shared {
         let work = move || {
             loop {
                 let added = own.add();
+                let mut state = own.state.lock();
+                // Under the lock: whoever takes one after this look starts another thread.
+                let is_done = added.is_err() || state.ended || state.ready.len() >= own.count;
+                state.filling = !is_done;
+                drop(state);
+                // After that: a logger is foreign code.
                 if let Err(error) = &added {
                     log::warn!("no process could be started ahead: {error}");
                 }
-                let mut state = own.state.lock();
-                // Under the lock: whoever takes one after this look starts another thread.
-                if added.is_err() || state.ended || state.ready.len() >= own.count {
-                    state.filling = false;
+                if is_done {
                     return;
                 }
             }

@@ -153,7 +153,8 @@ pub(crate) fn is_done(task: &Task) -> bool {
 ///
 /// Returns false if the deadline came first.
 pub(crate) fn wait(task: &Task, deadline: Option<Instant>) -> Outcome {
-    take_waker(task);
+    // Dropped before the wait begins: a waker is foreign code.
+    drop(take_waker(task));
     if is_done(task) {
         return Outcome::Notified;
     }
@@ -190,8 +191,10 @@ fn wait_released(node: &Node) {
 
 /// Registers a waker for the end; true if the coroutine has ended already.
 pub(crate) fn poll(task: &Task, waker: &Waker) -> bool {
-    take_waker(task);
-    let node = Box::into_raw(Box::new(Node::Waker(waker.clone()))).cast::<()>();
+    let node = Box::new(Node::Waker(waker.clone()));
+    // A waker is foreign code: the old one is dropped after all is done.
+    let _old = take_waker(task);
+    let node = Box::into_raw(node).cast::<()>();
     // As in `wait`.
     if task.join.compare_exchange(EMPTY, node, Ordering::AcqRel, Ordering::Acquire).is_ok() {
         return false;
@@ -201,23 +204,23 @@ pub(crate) fn poll(task: &Task, waker: &Waker) -> bool {
     true
 }
 
-/// Takes a waker of an earlier poll out. The caller is the one joiner.
-fn take_waker(task: &Task) {
+/// Takes a waker of an earlier poll out, for the caller to drop. That is the one joiner.
+fn take_waker(task: &Task) -> Option<Box<Node>> {
     // Acquire: the node was written, by this joiner or by one it got the handle from.
     let found = task.join.load(Ordering::Acquire);
     if found == EMPTY || found == DONE || found == DETACHED {
-        return;
+        return None;
     }
     // AcqRel: as in `wait`.
-    if task.join.compare_exchange(found, EMPTY, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-        // SAFETY: only `poll` leaves a node behind, and the CAS has moved its ownership here.
-        drop(unsafe { Box::from_raw(found.cast::<Node>()) });
-    }
+    let taken = task.join.compare_exchange(found, EMPTY, Ordering::AcqRel, Ordering::Acquire).is_ok();
+    // SAFETY: only `poll` leaves a node behind, and the CAS has moved its ownership here.
+    taken.then(|| unsafe { Box::from_raw(found.cast::<Node>()) })
 }
 
 /// Says that nobody will join. Returns true if the result is there and the caller has to drop it.
 pub(crate) fn detach(task: &Task) -> bool {
-    take_waker(task);
+    // Dropped last: a destructor of a waker that panics must not keep the coroutine from dropping its result.
+    let _old = take_waker(task);
     // Acquire on failure: it is DONE, and the result is dropped next. Relaxed on success: nothing rides on it.
     task.join.compare_exchange(EMPTY, DETACHED, Ordering::Relaxed, Ordering::Acquire).is_err()
 }

@@ -19,6 +19,7 @@ use super::forked;
 use super::identity::Identity;
 use crate::base::lock::Lock;
 use crate::base::plain::plainly;
+use crate::coroutine::unwind;
 use crate::sys::{epoll, shared};
 
 /// Something that is shared with other processes and wants to know of their deaths.
@@ -158,8 +159,11 @@ impl Watcher {
             peer.inspect(|peer| epoll::remove(&self.epoll, peer.pidfd.as_raw_fd()))
         };
         let Some(peer) = peer else { return };
-        log::debug!("process {} has ended", Identity::from_raw(raw).map_or(0, Identity::pid));
         // Those that came meanwhile.
         bury(&peer.mourners);
+        // Last, and caught: a logger is foreign code, and all who wait need this thread.
+        unwind::report(|| {
+            log::debug!("process {} has ended", Identity::from_raw(raw).map_or(0, Identity::pid));
+        });
     }
 }

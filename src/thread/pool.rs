@@ -180,16 +180,16 @@ impl Core {
         if let Some(initializer) = &self.config.initializer
             && let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| initializer(worker)))
         {
-            unwind::discard(payload);
             // The next thread would fail as well; nobody is to wait for tasks that none will run.
+            self.threads.fetch_sub(1, Ordering::SeqCst);
+            self.terminate();
+            unwind::discard(payload);
             unwind::report(|| {
                 log::error!(
                     "pool '{}' is terminated: the initialiser of worker {worker} has panicked",
                     self.config.name
                 );
             });
-            self.threads.fetch_sub(1, Ordering::SeqCst);
-            self.terminate();
             return;
         }
         loop {

@@ -17,6 +17,7 @@ use super::error::TaskError;
 use super::task::Finished;
 use super::worker::{Setup, work};
 use super::{post, ring};
+use crate::coroutine::unwind;
 use crate::process::call::Call;
 use crate::process::channel::Channel;
 use crate::process::error::{SpawnError, signal_name};
@@ -196,8 +197,11 @@ impl Manager {
         for (end, finished) in callbacks {
             match end {
                 End::Callback(f) => {
-                    if panic::catch_unwind(AssertUnwindSafe(|| f(finished))).is_err() {
-                        log::error!("a callback of pool '{}' has panicked", self.core.config.name);
+                    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| f(finished))) {
+                        unwind::report(|| {
+                            log::error!("a callback of pool '{}' has panicked", self.core.config.name);
+                        });
+                        unwind::discard(payload);
                     }
                 }
                 End::Slot(slot) => {

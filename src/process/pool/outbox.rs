@@ -183,7 +183,7 @@ impl Outboxes {
         let ends = self.ends(worker);
         // Relaxed: only holders of `pump` write it (B2). Acquire pairs with the Release in `put`.
         let (mut head, tail) = (ends.head.0.load(Ordering::Relaxed), ends.tail.0.load(Ordering::Acquire));
-        let mut count = 0;
+        let (mut count, mut damaged) = (0, false);
         if self.is_hidden(worker) {
             return count;
         }
@@ -195,7 +195,7 @@ impl Outboxes {
             let [id, len] =
                 [0, 8].map(|at| u64::from_ne_bytes(first[at..at + 8].try_into().unwrap_or_default()));
             if left > RING as u64 || len > left || padded(len as usize) as u64 > left {
-                log::error!("the memory for results was damaged by something else than this crate");
+                damaged = true;
                 head = tail;
                 break;
             }
@@ -206,9 +206,13 @@ impl Outboxes {
             count += 1;
             each(id, reply);
         }
-        if count > 0 {
+        if count > 0 || damaged {
             // Release pairs with the Acquire in `put`: the records were read before.
             ends.head.0.store(head, Ordering::Release);
+        }
+        if damaged {
+            // Last: a logger is foreign code.
+            log::error!("the memory for results was damaged by something else than this crate");
         }
         count
     }

@@ -123,11 +123,11 @@ impl Core {
                 Ok(Some(message)) => messages.push(message),
                 Ok(None) => break,
                 Err(error) => {
+                    // Nothing more will come; its end is told by its pidfd.
+                    epoll::remove(&self.inner.as_fd(), channel.as_fd().as_raw_fd());
                     if error.kind() != io::ErrorKind::UnexpectedEof {
                         log::error!("pool '{}': worker {worker} (pid {pid}): {error}", self.config.name);
                     }
-                    // Nothing more will come; its end is told by its pidfd.
-                    epoll::remove(&self.inner.as_fd(), channel.as_fd().as_raw_fd());
                     break;
                 }
             }
