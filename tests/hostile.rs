@@ -4,7 +4,9 @@
 mod common;
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::panic::catch_unwind;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, mpsc};
 use std::task::{Context, Wake, Waker};
@@ -113,6 +115,38 @@ fn a_coroutine_local_made_by_the_last_destructors_stays_on_its_thread() {
         drop(runtime);
         drop(canceller);
         assert_eq!(receiver.recv().unwrap(), home, "dropped by another thread than it was made on");
+    });
+}
+
+#[test]
+fn a_handle_whose_waker_panics_when_it_is_dropped_leaves_the_result_to_the_coroutine() {
+    struct Bomb;
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("a waker's destructor"));
+        }
+    }
+    watched(|| {
+        let runtime = runtime(1);
+        let (sender, receiver) = mpsc::channel();
+        let event = Arc::new(ropewalk::sync::Event::new());
+        let go = Arc::clone(&event);
+        let mut handle = runtime.spawn(move || {
+            go.wait();
+            WhereDropped(sender)
+        });
+        let canceller = handle.canceller();
+        let waker = Waker::from(Arc::new(Bomb));
+        assert!(Pin::new(&mut handle).poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        assert!(catch_unwind(std::panic::AssertUnwindSafe(|| drop(handle))).is_err());
+        event.set();
+        // While somebody else still has a reference to the coroutine.
+        receiver.recv().unwrap();
+        drop(canceller);
     });
 }
 
