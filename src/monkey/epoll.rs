@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use libc::{c_int, epoll_event, sigset_t, timespec};
 
-use super::errno::raw;
 use super::hook::{hook, pass};
 use super::offload::offload;
 use super::poll::{deadline, deadline_millis};
 use super::ready::Watches;
 use super::symbols::Symbol;
+use crate::sys;
 
 /// Where events go.
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ fn parking(symbol: Symbol, epoll: c_int, place: Place, until: Option<Instant>) -
     // A signal mask is a thread's: see `poll`. Without any time at all this call does not look for signals.
     match place.wait_fine(epoll, &raw const GLANCE) {
         0 => {}
-        error if error == raw(libc::ENOSYS) => {}
+        error if sys::raw::is_refused(error) => {}
         answer => return answer,
     }
     let left = until.map(|until| until.saturating_duration_since(Instant::now()));

@@ -14,6 +14,7 @@ use super::slot::{BUFFERED, Known, WRITES_KNOWN};
 use super::stream::Buffers;
 use super::symbols::Symbol;
 use super::vectors;
+use crate::sys;
 
 /// The longest write that the calling thread makes: the copy alone takes it less than a millisecond.
 const MOST_IN_PLACE: usize = 1 << 20;
@@ -75,6 +76,12 @@ fn now() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
+/// Tells whether an answer to `preadv2` or `pwritev2` with `RWF_NOWAIT` says that this cannot be tried: not on this
+/// kind of file, or not at all. What else answers `EPERM` does so again without the flag.
+pub(super) fn cannot_try(answer: isize) -> bool {
+    answer == raw(libc::EOPNOTSUPP) || sys::raw::is_refused(answer)
+}
+
 /// Moves data with `attempt`, which never waits, as far as that goes, and the rest with `block` on another thread. Both
 /// are told how much was moved before.
 ///
@@ -89,7 +96,7 @@ pub(super) fn transfer(
     let mut rest;
     loop {
         let answer = match attempt(left, done) {
-            answer if answer == raw(libc::EAGAIN) || answer == raw(libc::EOPNOTSUPP) => {
+            answer if answer == raw(libc::EAGAIN) || cannot_try(answer) => {
                 let answer = offload(symbol, || block(left, done));
                 return if answer >= 0 { done as isize + answer } else { partial(done, answer) };
             }

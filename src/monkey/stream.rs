@@ -175,7 +175,7 @@ impl Way {
             slot::retire(known.fd());
             return self.run(known.fd(), buffers);
         }
-        if answer == raw(libc::EOPNOTSUPP) && kind == Kind::Pipe {
+        if kind == Kind::Pipe && file::cannot_try(answer) {
             known.set_kind(Kind::Device);
             return self.on_device(known, buffers);
         }

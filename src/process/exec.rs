@@ -69,7 +69,9 @@ pub(super) fn start_program(
     let (pid, channel) = started.map_err(SpawnError::kernel("an exec of /proc/self/exe"))?;
     let pidfd = process::pidfd_open(pid).map_err(|error| {
         process::end_child(pid);
-        SpawnError::kernel("a pidfd")(error)
+        SpawnError::kernel("a descriptor of the process (pidfd_open, Linux 5.3; a container may refuse it)")(
+            error,
+        )
     })?;
     let pidfd = Pollable::from(pidfd);
     match expect_hello(&channel, &pidfd) {

@@ -136,7 +136,7 @@ impl Child {
             return Ok(());
         }
         self.sent.store(number, Ordering::Relaxed);
-        match process::pidfd_signal(self.pidfd.as_fd(), number) {
+        match process::pidfd_signal(self.pidfd.as_fd(), self.pid, number) {
             // It has ended, and nobody has looked yet.
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             sent => sent,

@@ -54,7 +54,7 @@ pub(crate) fn detach(child: &Arc<Child>) {
 
 /// Ends a process that has not got what it is to do, and lets its end be taken in.
 pub(super) fn give_up(pid: u32, pidfd: Pollable) {
-    let _ = process::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
+    let _ = process::pidfd_signal(pidfd.as_fd(), pid, libc::SIGKILL);
     match keeper() {
         Ok(keeper) => keeper.adopt_bare(pidfd),
         Err(_) => process::end_child(pid),

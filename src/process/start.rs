@@ -49,7 +49,7 @@ impl Zygote {
     fn end_if_stopped(&self) {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
-            let _ = process::pidfd_signal(self.pidfd.as_fd(), libc::SIGKILL);
+            let _ = process::pidfd_signal(self.pidfd.as_fd(), self.pid, libc::SIGKILL);
             log::warn!("the process that children are forked from is stopped; another takes its place");
         }
     }

@@ -1,12 +1,14 @@
 //! epoll and eventfd.
 
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 pub(crate) use libc::epoll_event as Event;
 
+use super::raw::is_refused;
 use super::raw::{self, words};
 
 fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
@@ -88,10 +90,18 @@ pub(crate) fn wait<'a>(
     let place = events.as_mut_ptr().cast::<Event>();
     let no_mask: *const libc::sigset_t = core::ptr::null();
     let args = words![epoll.as_raw_fd(), place, most, limit, no_mask, 8usize];
-    // SAFETY: the buffer has room for `most` events, and `limit` is null or a timespec on this frame.
-    let count = match unsafe { raw::call(libc::SYS_epoll_pwait2, args) } {
-        answer if answer == -(libc::ENOSYS as isize) => wait_millis(epoll, place, most, timeout),
-        answer => answer,
+    // Relaxed, here and below: who does not see it yet asks in vain once more.
+    let count = if REFUSED.load(Ordering::Relaxed) {
+        wait_millis(epoll, place, most, timeout)
+    } else {
+        // SAFETY: the buffer has room for `most` events, and `limit` is null or a timespec on this frame.
+        match unsafe { raw::call(libc::SYS_epoll_pwait2, args) } {
+            answer if is_refused(answer) => {
+                REFUSED.store(true, Ordering::Relaxed);
+                wait_millis(epoll, place, most, timeout)
+            }
+            answer => answer,
+        }
     };
     let count = match raw::result(count) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
@@ -101,7 +111,10 @@ pub(crate) fn wait<'a>(
     Ok(unsafe { core::slice::from_raw_parts(place, count) })
 }
 
-/// For kernels before 5.11: whole milliseconds, rounded up.
+/// Whether the kernel, or a filter, has refused `epoll_pwait2`.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+
+/// For kernels before 5.11, and containers that do not know the newer call: whole milliseconds, rounded up.
 fn wait_millis(
     epoll: &impl AsRawFd,
     place: *mut Event,

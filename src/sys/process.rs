@@ -56,19 +56,24 @@ pub(crate) enum Forked {
 /// * The caller is the only thread of its process, and the one that `first` describes.
 pub(crate) unsafe fn fork_sibling(first: FirstThread) -> io::Result<Forked> {
     let mut pidfd: libc::c_int = -1;
-    // SAFETY: all zeros are arguments without any flag.
-    let mut arguments: libc::clone_args = unsafe { core::mem::zeroed() };
-    // The C library caches the thread's id: the kernel writes the new one there, as for a plain fork.
-    arguments.flags =
+    // The C library caches the thread's id: the kernel writes the new one there, as for a plain fork. Not `clone3`,
+    // whose flags a filter cannot look at, so that containers refuse it; the older call takes all of these since 5.2.
+    let flags =
         (libc::CLONE_PARENT | libc::CLONE_PIDFD | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID)
-            .cast_unsigned()
-            .into();
-    arguments.pidfd = (&raw mut pidfd).expose_provenance() as u64;
-    arguments.child_tid = first.tid;
-    let size = core::mem::size_of::<libc::clone_args>();
+            .cast_unsigned();
+    let (no_stack, no_locals) = (0usize, 0usize);
+    let place = &raw mut pidfd;
+    #[cfg(target_arch = "x86_64")]
     // SAFETY: without shared memory the child has a copy of everything, and with one thread no lock is
     // held by a thread that it lacks.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size) };
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone, flags as usize, no_stack, place, first.tid as usize, no_locals)
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: as above; most machines have the last two the other way round, see clone(2).
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone, flags as usize, no_stack, place, no_locals, first.tid as usize)
+    };
     match pid {
         0 => {
             let (list, len) = (first.robust_list, first.robust_len);
@@ -87,12 +92,23 @@ pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
-/// Sends a signal; zero sends none and only looks.
-pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+/// Sends a signal to a child of this process that has the number `pid`; zero sends none and only looks.
+pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, pid: u32, signal: i32) -> io::Result<()> {
     let none: *const libc::siginfo_t = core::ptr::null();
     // SAFETY: null asks for the usual siginfo.
     let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if sent >= 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        // A filter refuses the call. A child keeps its number until its end is taken in, so the older call reaches no
+        // other process; where the child is another user's now, that answers EPERM as well.
+        error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+            // SAFETY: takes numbers only.
+            check(unsafe { libc::kill(pid.cast_signed(), signal) })
+        }
+        error => Err(error),
+    }
 }
 
 /// Takes the end of a child in, as `wait` would report it; `WouldBlock` while it runs.

@@ -121,6 +121,14 @@ macro_rules! words {
 }
 pub(crate) use words;
 
+/// Tells whether an answer says that the call is not to be had: by a kernel that does not know it (`ENOSYS`), or by a
+/// seccomp filter, for which containers use either number. Only for calls that answer `EPERM` for no other reason, or
+/// whose replacement answers it for the same.
+#[inline]
+pub(crate) fn is_refused(answer: isize) -> bool {
+    answer == -(libc::ENOSYS as isize) || answer == -(libc::EPERM as isize)
+}
+
 /// Turns an answer into a result.
 #[inline]
 pub(crate) fn result(answer: isize) -> std::io::Result<usize> {

@@ -90,7 +90,7 @@ fn a_worker_that_is_stopped_between_claim_and_copy_is_killed_when_its_task_is_ov
     assert_eq!(pool.apply(|n: u32| n, 1).unwrap(), 1);
     let stopped = pool.workers()[0].pid;
     let pidfd = crate::sys::process::pidfd_open(stopped).unwrap();
-    crate::sys::process::pidfd_signal(pidfd.as_fd(), libc::SIGSTOP).unwrap();
+    crate::sys::process::pidfd_signal(pidfd.as_fd(), stopped, libc::SIGSTOP).unwrap();
     let status = || std::fs::read_to_string(format!("/proc/{stopped}/status")).unwrap();
     while !status().contains("State:\tT") {
         std::thread::yield_now();
