@@ -338,3 +338,87 @@ fn metrics_count_what_has_happened() {
         assert_eq!(runtime.metrics().workers.len(), 2);
     });
 }
+
+#[test]
+fn a_deadline_around_a_scope_cancels_its_coroutines() {
+    fn run() {
+        let ended = AtomicUsize::new(0);
+        let limit = Duration::from_millis(5);
+        let result = ropewalk::timeout(limit, || {
+            ropewalk::scope(|outer| {
+                outer.spawn(|| {
+                    ropewalk::scope(|inner| {
+                        inner.spawn(|| {
+                            let _count = Count(&ended);
+                            ropewalk::park();
+                            unreachable!("nobody unparks it");
+                        });
+                    });
+                });
+                for _ in 0..3 {
+                    outer.spawn(|| {
+                        let _count = Count(&ended);
+                        loop {
+                            ropewalk::sleep(Duration::from_secs(3600));
+                        }
+                    });
+                }
+            });
+        });
+        assert!(result.is_err());
+        // Those that had not started by then have not run.
+        assert!(ended.load(Ordering::SeqCst) <= 4);
+    }
+    on_workers(run);
+    watched(run);
+}
+
+#[test]
+fn a_cancellation_of_the_parent_reaches_into_its_scope_and_ends_it_as_cancelled() {
+    on_workers(|| {
+        let started = Arc::new(ropewalk::sync::Event::new());
+        let ended = Arc::new(AtomicUsize::new(0));
+        let (told, count) = (Arc::clone(&started), Arc::clone(&ended));
+        let parent = ropewalk::spawn(move || {
+            ropewalk::scope(|s| {
+                s.spawn(|| {
+                    let _count = Count(&count);
+                    told.set();
+                    ropewalk::park();
+                });
+            });
+        });
+        started.wait();
+        parent.cancel();
+        assert!(parent.join().unwrap_err().is_cancelled());
+        assert_eq!(ended.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn a_panic_in_a_scope_lets_the_other_coroutines_run_to_their_end() {
+    on_workers(|| {
+        let ended = AtomicUsize::new(0);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            ropewalk::scope(|s| {
+                s.spawn(|| {
+                    ropewalk::sleep(Duration::from_millis(5));
+                    ended.fetch_add(1, Ordering::SeqCst);
+                });
+                std::panic::resume_unwind(Box::new("the closure of the scope"));
+            })
+        }));
+        let payload = result.unwrap_err();
+        assert_eq!(payload.downcast_ref::<&str>(), Some(&"the closure of the scope"));
+        assert_eq!(ended.load(Ordering::SeqCst), 1);
+    });
+}
+
+/// Counts its own drop.
+struct Count<'a>(&'a AtomicUsize);
+
+impl Drop for Count<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}

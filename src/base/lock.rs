@@ -102,6 +102,12 @@ unsafe impl<T: Send> Send for Lock<T> {}
 impl<T> UnwindSafe for Lock<T> {}
 impl<T> RefUnwindSafe for Lock<T> {}
 
+impl<T: Default> Default for Lock<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
 impl<T> Lock<T> {
     /// Makes a free lock around `value`.
     pub(crate) const fn new(value: T) -> Self {

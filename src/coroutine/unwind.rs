@@ -24,6 +24,11 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Ended<T> {
     }
 }
 
+/// Tells whether a payload is that of a cancellation.
+pub(crate) fn is_request(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<Kill>()
+}
+
 /// Drops the payload of a panic that nobody wants, which is foreign code: if it panics in its turn, that
 /// payload is leaked.
 pub(crate) fn discard(payload: Box<dyn Any + Send>) {

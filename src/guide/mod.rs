@@ -3,3 +3,6 @@
 
 #[doc = include_str!("trust.md")]
 pub mod trust {}
+
+#[doc = include_str!("thread_locals.md")]
+pub mod thread_locals {}

@@ -1,22 +1,26 @@
 //! Coroutines that borrow from the frame that spawned them: std's scoped threads.
 
+use core::any::Any;
 use core::fmt;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use core::time::Duration;
+use std::collections::HashMap;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::current::Handle;
-use super::far;
-use super::join::JoinError;
+use super::join::{self, JoinError};
 use super::park::Reason;
 use super::permit::Permit;
 use super::shield::Shield;
 use super::spawn::{Builder, JoinHandle};
-use super::task::Hook;
+use super::task::{Hook, TaskRef};
+use super::{cancel, far, timeout};
+use crate::base::lock::Lock;
+use crate::coroutine::unwind;
 
 #[derive(Debug, Default)]
 struct Children {
@@ -26,17 +30,69 @@ struct Children {
     panicked: AtomicIsize,
     /// Given by the last child.
     done: Permit,
+    living: Lock<Living>,
+}
+
+/// The children that a cancellation has to reach, by their ids.
+#[derive(Debug, Default)]
+struct Living {
+    tasks: HashMap<u64, TaskRef>,
+    /// The scope is cancelled: a child that comes later is cancelled at once.
+    cancelled: bool,
+}
+
+impl Children {
+    /// Adds a child, which may have ended by now.
+    fn add(&self, task: &TaskRef) {
+        let mut living = self.living.lock();
+        let cancelled = living.cancelled;
+        if !cancelled {
+            living.tasks.insert(task.id, task.clone());
+        }
+        drop(living);
+        if cancelled {
+            cancel::request(task);
+        }
+        // A child that ended before the insertion has not found itself in the map. One that ends later does.
+        if join::is_done(task) {
+            self.remove(task.id);
+        }
+    }
+
+    fn remove(&self, id: u64) {
+        let removed = self.living.lock().tasks.remove(&id);
+        // Here, because the lock is free again.
+        drop(removed);
+    }
+
+    /// Cancels all children, and those that are spawned later.
+    fn cancel(&self) {
+        let mut living = self.living.lock();
+        living.cancelled = true;
+        let tasks = core::mem::take(&mut living.tasks);
+        drop(living);
+        tasks.values().for_each(cancel::request);
+    }
+
+    /// Waits until no child runs. A cancellation point.
+    fn wait(&self) {
+        // Acquire pairs with the Release in `finished`.
+        while self.running.load(Ordering::Acquire) > 0 {
+            self.done.take(Reason::Join, None);
+        }
+    }
 }
 
 /// Held by each child; says that it has ended.
 struct Child(Arc<Children>);
 
 impl Hook for Child {
-    fn finished(&self, panicked: bool) {
+    fn finished(&self, id: u64, panicked: bool) {
         if panicked {
             // Relaxed: the decrement below publishes it.
             self.0.panicked.fetch_add(1, Ordering::Relaxed);
         }
+        self.0.remove(id);
         // Release: what the child did comes before the parent goes on; pairs with the Acquire in `wait`.
         if self.0.running.fetch_sub(1, Ordering::Release) == 1 {
             self.0.done.give();
@@ -74,9 +130,10 @@ pub struct Scope<'scope, 'env: 'scope> {
 
 /// Runs `f`, and returns when all coroutines spawned in the scope have ended.
 ///
-/// The caller waits: a coroutine without its worker, a plain thread in the kernel. That wait is not
-/// cancelled, because the children borrow; if the caller unwinds or is cancelled inside `f`, the
-/// children are waited for just the same.
+/// The caller waits: a coroutine without its worker, a plain thread in the kernel. If the caller is
+/// cancelled, or the time of a [`timeout`](super::timeout()) around the scope is over, the scope cancels its
+/// coroutines, waits for them, and then unwinds as cancelled or elapsed. A panic of `f` cancels nothing: the
+/// coroutines run to their end.
 ///
 /// # Panics
 /// With the payload of `f` if that panics, and if a child that nobody joined has panicked.
@@ -95,14 +152,28 @@ where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
     let scope = Scope { children: Arc::default(), scope: PhantomData, env: PhantomData };
-    let result = panic::catch_unwind(AssertUnwindSafe(|| f(&scope)));
-    {
-        let _shield = Shield::new();
-        // Acquire pairs with the Release in `finished`.
-        while scope.children.running.load(Ordering::Acquire) > 0 {
-            scope.children.done.take(Reason::Join, None);
+    let children = &scope.children;
+    let mut result = panic::catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    let ends = |payload: &(dyn Any + Send)| unwind::is_request(payload) || timeout::is_expired(payload);
+    let mut cancelled = result.as_ref().is_err_and(|payload| ends(&**payload));
+    if !cancelled && let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| children.wait())) {
+        cancelled = true;
+        match result {
+            Ok(_) => result = Err(payload),
+            // A panic of `f` goes on.
+            Err(_) => unwind::discard(payload),
         }
     }
+    if cancelled {
+        children.cancel();
+    }
+    {
+        let _shield = Shield::new();
+        children.wait();
+    }
+    // No child runs, so none is added. The tasks own the children's count in their turn.
+    let rest = core::mem::take(&mut children.living.lock().tasks);
+    drop(rest);
     match result {
         Err(payload) => panic::resume_unwind(payload),
         // Relaxed: ordered by the Acquire above; the joins were made in the scope.
@@ -152,6 +223,7 @@ impl<'scope> Scope<'scope, '_> {
         // SAFETY: `scope` does not return before the child has ended, and `'scope` outlives that.
         let handle = unsafe { builder.spawn_hooked(f, child) }?;
         core::mem::forget(uncount);
+        self.children.add(handle.task());
         Ok(ScopedJoinHandle { handle, children: &self.children })
     }
 

@@ -1,13 +1,11 @@
 //! From a closure to a queued task: `spawn`, its builder, and the handle to the result.
 
-use core::fmt;
-use core::future::Future;
 use core::marker::PhantomData;
-use core::mem;
 use core::pin::Pin;
-use core::ptr;
 use core::task::{Context, Poll};
 use core::time::Duration;
+use core::{fmt, future::Future};
+use core::{mem, ptr};
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,6 +22,8 @@ use crate::coroutine::id;
 /// Spawns a coroutine: into the caller's runtime, or into the global one from a plain thread.
 ///
 /// Never blocks. The coroutine may start on any worker and then stays there. A dropped handle lets it go on.
+/// All coroutines of a worker share the thread-locals of its thread. Code that holds a thread-local across
+/// a wait can be undefined behavior: see the [guide](crate::guide::thread_locals).
 ///
 /// # Examples
 /// ```
@@ -200,7 +200,7 @@ impl<T> Unpin for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
     #[inline]
-    fn task(&self) -> &TaskRef {
+    pub(super) fn task(&self) -> &TaskRef {
         self.task.as_ref().expect("a join handle was polled again after it had given its result")
     }
 

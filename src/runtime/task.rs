@@ -73,12 +73,12 @@ struct VTable {
 
 /// Called on the coroutine when its result has been stored: how a scope counts its children.
 pub(crate) trait Hook {
-    fn finished(&self, panicked: bool);
+    fn finished(&self, id: u64, panicked: bool);
 }
 
 impl Hook for () {
     #[inline]
-    fn finished(&self, _: bool) {}
+    fn finished(&self, _: u64, _: bool) {}
 }
 
 enum Stage<F, T> {
@@ -328,7 +328,7 @@ unsafe fn finish<F, T, H: Hook>(task: NonNull<Task>, result: Result<T, JoinError
         // SAFETY: the join word is DONE and was DETACHED: nobody else reaches the stage.
         unsafe { discard::<F, T, H>(task) };
     }
-    cell.hook.finished(panicked);
+    cell.hook.finished(cell.task.id, panicked);
 }
 
 /// # Safety

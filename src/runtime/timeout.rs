@@ -9,6 +9,7 @@
 //! coroutine, whichever party they are of.
 #![forbid(unsafe_code)]
 
+use core::any::Any;
 use core::cell::Cell;
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -55,6 +56,11 @@ impl fmt::Debug for Scopes {
 
 /// The payload of the unwinding; names the `timeout` call that has expired.
 struct Expired(u64);
+
+/// Tells whether a payload is that of a deadline.
+pub(super) fn is_expired(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<Expired>()
+}
 
 impl Scopes {
     pub(crate) const fn new() -> Self {
