@@ -422,3 +422,45 @@ impl Drop for Count<'_> {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
+
+/// Runs a test of this program in a process of its own, which finds `CHILD` set, and gives its standard error.
+fn stderr_of(test: &str, warnings: &str) -> String {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    let output = command.env("CHILD", "1").env("ROPEWALK_WARNINGS", warnings).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn without_a_logger_a_long_turn_is_reported_on_standard_error_unless_that_is_off() {
+    if std::env::var_os("CHILD").is_some() {
+        let runtime =
+            Runtime::builder().workers(1).monitor_threshold(Duration::from_millis(20)).build().unwrap();
+        let builder = ropewalk::Builder::new().name("grinder");
+        let busy = builder.spawn_in(&runtime, || {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_secs(1) {}
+        });
+        busy.unwrap().join().unwrap();
+        return;
+    }
+    let test = "without_a_logger_a_long_turn_is_reported_on_standard_error_unless_that_is_off";
+    let text = stderr_of(test, "on");
+    assert!(text.contains("ropewalk: ") && text.contains("coroutine 'grinder'"), "{text}");
+    let text = stderr_of(test, "off");
+    assert!(!text.contains("grinder"), "{text}");
+}
+
+#[test]
+fn a_panic_names_its_coroutine_and_the_hook_of_the_program_is_called() {
+    if std::env::var_os("CHILD").is_some() {
+        std::panic::set_hook(Box::new(|_| eprintln!("the hook of the program")));
+        let runtime = runtime(1);
+        let builder = ropewalk::Builder::new().name("faller");
+        assert!(builder.spawn_in(&runtime, || panic!("falls")).unwrap().join().is_err());
+        return;
+    }
+    let text = stderr_of("a_panic_names_its_coroutine_and_the_hook_of_the_program_is_called", "on");
+    assert!(text.contains("coroutine 'faller' (#") && text.contains("the hook of the program"), "{text}");
+}

@@ -3,9 +3,11 @@
 //! Promises nothing to users of the crate; hidden from the documentation and open only to the
 //! model-checking tests. Under `cfg(loom)` this is all that is compiled, on loom's atomics.
 
-#[doc(hidden)]
 pub mod atomic;
 pub(crate) mod backoff;
+#[doc(hidden)]
+#[cfg(not(loom))]
+pub(crate) mod diagnostics;
 // Their reader is `runtime::backtrace`, where there is one.
 #[cfg(all(not(loom), target_arch = "x86_64", target_pointer_width = "64"))]
 mod bytes;

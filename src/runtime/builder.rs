@@ -146,6 +146,7 @@ impl RuntimeBuilder {
         }
         orphan::begin()?;
         let Self { name, stack_size, threshold, signal, .. } = self;
+        super::panic_name::install();
         let core = Core::new(Config { name, workers, stack_size, threshold, signal })?;
         let runtime = Runtime { core, threads: Mutex::default() };
         for index in 0..workers {

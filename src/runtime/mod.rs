@@ -38,6 +38,7 @@ mod metrics;
 mod monitor;
 pub(crate) mod multi_wait;
 pub(crate) mod orphan;
+mod panic_name;
 pub(crate) mod park;
 pub(crate) mod party;
 mod permit;

@@ -37,6 +37,7 @@ use super::core::Core;
 use super::refused::{self, Refused};
 use super::slipped::Looks;
 use super::worker::Worker;
+use crate::base::diagnostics;
 use crate::base::lock::Lock;
 use crate::coroutine::unwind;
 use crate::sys;
@@ -99,9 +100,11 @@ impl Monitor {
 
     fn log_notes(&self) {
         let notes = core::mem::take(&mut *self.notes.lock());
-        notes.iter().for_each(|text| unwind::report(|| log::warn!("{text}")));
+        notes.iter().for_each(|text| unwind::report(|| diagnostics::warn(format_args!("{text}"))));
         if let Some((count, error)) = crate::coroutine::stack::take_refused() {
-            unwind::report(|| log::warn!("{count} free stacks keep their memory: {error}"));
+            unwind::report(|| {
+                diagnostics::warn(format_args!("{count} free stacks keep their memory: {error}"))
+            });
         }
     }
 
@@ -177,7 +180,7 @@ fn watch(core: &Arc<Core>) {
                 slipped.push((worker, tick, call.number, blocked));
             }
             if !turn.reported
-                && log::log_enabled!(log::Level::Warn)
+                && diagnostics::is_enabled()
                 && core.monitor.threshold.is_some_and(|threshold| lasts >= threshold)
             {
                 turn.reported = true;
@@ -212,10 +215,10 @@ fn watch(core: &Arc<Core>) {
 fn add_spare(core: &Arc<Core>) -> Option<thread::JoinHandle<()>> {
     let index = core.add_spare()?.index;
     unwind::report(|| {
-        log::warn!(
+        diagnostics::warn(format_args!(
             "runtime '{}': all workers are in long turns; worker {index} is added for what waits",
             core.name
-        );
+        ));
     });
     match builder::start_worker(core, index) {
         Ok(handle) => Some(handle),
