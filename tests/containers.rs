@@ -175,7 +175,7 @@ fn each_is_survived(test: &str, error: i32) {
             continue;
         }
         let set =
-            |command: &mut Command| drop(command.env("REFUSE", name).env("REFUSE_WITH", error.to_string()));
+            |command: &mut Command| _ = command.env("REFUSE", name).env("REFUSE_WITH", error.to_string());
         let output = common::child_with(test, set).expect("the parent runs this");
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -201,7 +201,7 @@ fn all_works_under_the_default_profile_of_docker() {
     if std::env::var_os("REFUSE").is_some() {
         return try_all("docker");
     }
-    let set = |command: &mut Command| drop(command.env("REFUSE", "docker").env("REFUSE_WITH", "0"));
+    let set = |command: &mut Command| _ = command.env("REFUSE", "docker").env("REFUSE_WITH", "0");
     let output = common::child_with(test, set).expect("the parent runs this");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
