@@ -24,6 +24,7 @@ use super::registry;
 use super::request::News;
 use super::stdio::Pipes;
 use crate::base::lock::Lock;
+use crate::coroutine::unwind;
 use crate::io::pollable::{Direction, Pollable};
 use crate::runtime::far;
 use crate::sys::process;
@@ -83,7 +84,8 @@ impl Child {
         *ended = Some(end);
         drop(ended);
         registry::leave(self);
-        self.report(end);
+        // Whoever asks is not to unwind: nobody else takes ends in, or tells them.
+        unwind::report(|| self.report(end));
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::handle::Child;
 use crate::base::lock::Lock;
 use crate::channel;
+use crate::coroutine::unwind;
 use crate::io::pollable::Pollable;
 use crate::sync::Mutex;
 use crate::sys::{epoll, poll, process};
@@ -48,7 +49,10 @@ pub(super) fn keeper() -> io::Result<Arc<Keeper>> {
 pub(crate) fn detach(child: &Arc<Child>) {
     match keeper() {
         Ok(keeper) => keeper.adopt(Arc::clone(child)),
-        Err(error) => log::warn!("process '{}' stays a zombie when it ends: {error}", child.name),
+        // In a destructor.
+        Err(error) => unwind::report(|| {
+            log::warn!("process '{}' stays a zombie when it ends: {error}", child.name);
+        }),
     }
 }
 
@@ -124,9 +128,11 @@ impl Keeper {
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 if !core::mem::replace(&mut told, true) {
-                    log::error!(
-                        "the thread that starts processes cannot wait, and looks again and again: {error}"
-                    );
+                    unwind::report(|| {
+                        log::error!(
+                            "the thread that starts processes cannot wait, and looks again and again: {error}"
+                        );
+                    });
                 }
                 std::thread::sleep(NAP);
             }

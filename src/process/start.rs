@@ -22,6 +22,7 @@ use super::handle::Child;
 use super::keeper::{give_up, keeper};
 use super::request::{News, Request, Role, Variable};
 use super::stdio::Stdio;
+use crate::coroutine::unwind;
 use crate::runtime::shield::Shield;
 use crate::sync::Mutex;
 use crate::sys::process;
@@ -50,7 +51,9 @@ impl Zygote {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
             let _ = process::pidfd_signal(self.pidfd.as_fd(), self.pid, libc::SIGKILL);
-            log::warn!("the process that children are forked from is stopped; another takes its place");
+            unwind::report(|| {
+                log::warn!("the process that children are forked from is stopped; another takes its place");
+            });
         }
     }
 }
@@ -95,7 +98,9 @@ fn zygote() -> Result<Arc<Zygote>, SpawnError> {
     drop(slot);
     // Last, and without the lock: a logger is foreign code, which may start processes.
     if let Err(why) = &hello.can_fork {
-        log::warn!("processes are started anew and not forked, which is slower: {why}");
+        unwind::report(|| {
+            log::warn!("processes are started anew and not forked, which is slower: {why}");
+        });
     }
     Ok(zygote)
 }
@@ -108,7 +113,9 @@ fn discard(zygote: &Arc<Zygote>) {
         drop(slot);
         drop(dead);
         // Last, and without the lock: a logger is foreign code.
-        log::warn!("the process that children are forked from has died; another will be started");
+        unwind::report(|| {
+            log::warn!("the process that children are forked from has died; another will be started");
+        });
     }
 }
 

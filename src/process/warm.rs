@@ -15,6 +15,7 @@ use super::handle::{Child, Process};
 use super::stdio::Pipes;
 use super::{first, start};
 use crate::base::lock::Lock;
+use crate::coroutine::unwind;
 use crate::thread::spawn_blocking;
 
 /// One that waits for its function.
@@ -142,7 +143,7 @@ impl Shared {
                 drop(state);
                 // After that: a logger is foreign code.
                 if let Err(error) = &added {
-                    log::warn!("no process could be started ahead: {error}");
+                    unwind::report(|| log::warn!("no process could be started ahead: {error}"));
                 }
                 if is_done {
                     return;

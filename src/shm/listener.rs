@@ -26,6 +26,7 @@ use super::event::{Events, pass_on};
 use crate::base::event_word::EventWord;
 use crate::base::lock::Lock;
 use crate::base::plain::plainly;
+use crate::coroutine::unwind;
 use crate::sync::futex;
 use crate::sys::futex::{WAITV_MAX, Waitv, wait_any, wake};
 
@@ -99,8 +100,10 @@ pub(super) fn listen(events: &Arc<dyn Events>, index: usize, key: u32) -> Option
     // Plainly: the list is locked.
     let started = plainly(|| builder.spawn(|| listener.run()));
     if let Err(error) = started {
-        log::error!("no thread can be started to wait for shared memory: {error}");
         listener.entries.lock().clear();
+        drop(guard);
+        // Last, and without the lock: a logger is foreign code.
+        unwind::report(|| log::error!("no thread can be started to wait for shared memory: {error}"));
         return None;
     }
     listeners.push(listener);
@@ -161,7 +164,9 @@ impl Listener {
             // SAFETY: the control word is static, `held` keeps the others mapped (L4).
             if let Err(error) = unsafe { wait_any(&words) } {
                 if !core::mem::replace(&mut told, true) {
-                    log::error!("shared memory cannot be waited for (futex_waitv, Linux 5.16): {error}");
+                    unwind::report(|| {
+                        log::error!("shared memory cannot be waited for (futex_waitv, Linux 5.16): {error}");
+                    });
                 }
                 // Coroutines go on to look for themselves.
                 thread::sleep(core::time::Duration::from_millis(10));

@@ -134,7 +134,9 @@ impl Watcher {
             match epoll::wait(&self.epoll, &mut room, None) {
                 Ok(events) => events.iter().for_each(|event| self.ended(event.u64)),
                 Err(error) => {
-                    log::error!("the end of other processes cannot be waited for: {error}");
+                    unwind::report(|| {
+                        log::error!("the end of other processes cannot be waited for: {error}")
+                    });
                     return;
                 }
             }

@@ -14,6 +14,7 @@
 //!   died is read before its task is given up.
 #![forbid(unsafe_code)]
 
+use core::fmt;
 use core::hash::{BuildHasher, Hasher};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -27,6 +28,7 @@ use super::error::{SubmitError, TaskError};
 use super::outbox::Outboxes;
 use super::ring::{ASKED, Board, Body, INLINE};
 use super::task::{Finished, Slot};
+use crate::coroutine::unwind;
 use crate::io::pollable::Pollable;
 use crate::process::StartMethod;
 use crate::process::call::Call;
@@ -131,6 +133,8 @@ pub(super) struct State {
     pub(super) cause: String,
     /// Ends that the manager is to call.
     pub(super) callbacks: Vec<(End, Finished)>,
+    /// What the manager is to log, without a lock: a logger may use the pool.
+    pub(super) reports: Vec<(log::Level, String)>,
 }
 
 pub(super) struct Core {
@@ -310,6 +314,20 @@ impl Core {
         self.finish_and_nudge(ends);
     }
 
+    /// Has the manager log a line.
+    pub(super) fn report(&self, state: &mut State, level: log::Level, text: fmt::Arguments<'_>) {
+        state.reports.push((level, format!("pool '{}': {text}", self.config.name)));
+        epoll::signal(&self.bell);
+    }
+
+    /// Logs what is to be logged. Called by the manager, without a lock.
+    pub(super) fn log_reports(&self) {
+        let reports = core::mem::take(&mut self.state().reports);
+        for (level, text) in reports {
+            unwind::report(|| log::log!(level, "{text}"));
+        }
+    }
+
     /// Takes no more tasks.
     pub(super) fn close(&self) {
         let _shield = Shield::new();
@@ -330,7 +348,11 @@ impl Core {
         };
         for child in workers {
             if let Err(error) = child.signal(libc::SIGKILL) {
-                log::error!("pool '{}': worker {} cannot be killed: {error}", self.config.name, child.pid);
+                self.report(
+                    &mut self.state(),
+                    log::Level::Error,
+                    format_args!("worker {} cannot be killed: {error}", child.pid),
+                );
             }
         }
         self.give_up(&TaskError::Terminated { pool: Arc::clone(&self.config.name) });

@@ -56,6 +56,8 @@ impl Manager {
         loop {
             self.start_due();
             self.run_callbacks();
+            // Last: a logger that waits is not to hold results back.
+            self.core.log_reports();
             if self.has_ended() {
                 break;
             }
@@ -64,7 +66,8 @@ impl Manager {
             let events = match epoll::wait(&self.core.outer, &mut buffer, pause) {
                 Ok(events) => events,
                 Err(error) => {
-                    log::error!("pool '{}' cannot wait for its workers: {error}", self.core.config.name);
+                    let text = format_args!("its workers cannot be waited for: {error}");
+                    self.core.report(&mut self.core.state(), log::Level::Error, text);
                     &[]
                 }
             };
@@ -93,6 +96,7 @@ impl Manager {
         let over = state.closed || state.broken.is_some();
         over && state.tasks.is_empty()
             && state.callbacks.is_empty()
+            && state.reports.is_empty()
             && state.workers.iter().all(Option::is_none)
     }
 
@@ -169,10 +173,11 @@ impl Manager {
             return;
         };
         let _ = child.signal(libc::SIGKILL);
-        let pool = &self.core.config.name;
-        log::warn!(
-            "pool '{pool}': worker {worker} (pid {}) is killed: its task takes over {limit:?}",
-            child.pid
+        let pid = child.pid;
+        self.core.report(
+            &mut self.core.state(),
+            log::Level::Warn,
+            format_args!("worker {worker} (pid {pid}) is killed: its task takes over {limit:?}"),
         );
     }
 
@@ -332,8 +337,12 @@ impl Manager {
         let overdue = dead.overdue == Some(id);
         if !overdue && task.retries > 0 {
             task.retries -= 1;
-            log::warn!("pool '{}': the task of a dead worker is tried again", self.core.config.name);
             self.core.again(state, id);
+            self.core.report(
+                state,
+                log::Level::Warn,
+                format_args!("the task of a dead worker is tried again"),
+            );
             return;
         }
         let error = match self.core.config.limit.filter(|_| overdue) {
@@ -363,7 +372,8 @@ impl Manager {
         if too_many && !any_ready && !state.terminated {
             let cause: Arc<str> = core::mem::take(&mut state.cause).into();
             let pool = Arc::clone(&self.core.config.name);
-            log::error!("pool '{pool}' is broken: {failures} workers have not become ready: {cause}");
+            let text = format_args!("it is broken: {failures} workers have not become ready: {cause}");
+            self.core.report(&mut state, log::Level::Error, text);
             state.broken = Some(Arc::clone(&cause));
             for worker in state.workers.iter().flatten() {
                 let _ = worker.child.signal(libc::SIGKILL);

@@ -27,7 +27,7 @@
 //! * B2: `tail` is moved by the one worker at the post, `head` by the parent's holder of `pump`.
 
 use core::ptr;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -62,6 +62,8 @@ pub(super) struct Outboxes {
     workers: usize,
     /// Whose box this process does not look at for now.
     hidden: AtomicUsize,
+    /// What is no record was found, and nobody has said so yet.
+    damaged: AtomicBool,
 }
 
 /// No worker.
@@ -78,7 +80,7 @@ impl Outboxes {
 
     /// Makes the memory, for the parent.
     pub(super) fn new(workers: usize) -> io::Result<Self> {
-        Ok(Self { region: Region::new(Self::len(workers))?, workers, hidden: AtomicUsize::new(NOBODY) })
+        Ok(Self::of(Region::new(Self::len(workers))?, workers))
     }
 
     /// Maps the memory that the parent has made.
@@ -87,7 +89,17 @@ impl Outboxes {
         if region.len() < Self::len(workers) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the memory for results is too short"));
         }
-        Ok(Self { region, workers, hidden: AtomicUsize::new(NOBODY) })
+        Ok(Self::of(region, workers))
+    }
+
+    fn of(region: Region, workers: usize) -> Self {
+        Self { region, workers, hidden: AtomicUsize::new(NOBODY), damaged: AtomicBool::new(false) }
+    }
+
+    /// Tells, once, that a box was damaged.
+    pub(super) fn take_damage(&self) -> bool {
+        // Relaxed: set and read by holders of `pump`.
+        self.damaged.load(Ordering::Relaxed) && self.damaged.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn file(&self) -> BorrowedFd<'_> {
@@ -211,8 +223,8 @@ impl Outboxes {
             ends.head.0.store(head, Ordering::Release);
         }
         if damaged {
-            // Last: a logger is foreign code.
-            log::error!("the memory for results was damaged by something else than this crate");
+            // Relaxed: read by the same holder of `pump`.
+            self.damaged.store(true, Ordering::Relaxed);
         }
         count
     }

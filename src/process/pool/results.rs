@@ -77,6 +77,10 @@ impl Core {
         for worker in 0..self.config.workers {
             self.outboxes.take(worker, |id, reply| replies.push((worker, id, reply)));
         }
+        if self.outboxes.take_damage() {
+            let text = "the memory for results was damaged by something else than this crate";
+            self.report(&mut self.state(), log::Level::Error, format_args!("{text}"));
+        }
         let count = replies.len();
         if count > 0 {
             let mut state = self.state();
@@ -126,7 +130,11 @@ impl Core {
                     // Nothing more will come; its end is told by its pidfd.
                     epoll::remove(&self.inner.as_fd(), channel.as_fd().as_raw_fd());
                     if error.kind() != io::ErrorKind::UnexpectedEof {
-                        log::error!("pool '{}': worker {worker} (pid {pid}): {error}", self.config.name);
+                        self.report(
+                            &mut self.state(),
+                            log::Level::Error,
+                            format_args!("worker {worker} (pid {pid}): {error}"),
+                        );
                     }
                     break;
                 }
@@ -138,7 +146,11 @@ impl Core {
             let (mut bytes, fds) = match message {
                 Ok(whole) => whole,
                 Err(Lost { first, error }) => {
-                    log::error!("pool '{}': worker {worker} (pid {pid}): {error}", self.config.name);
+                    self.report(
+                        &mut state,
+                        log::Level::Error,
+                        format_args!("worker {worker} (pid {pid}): {error}"),
+                    );
                     if let Some((worker::RESULT, id, _)) = worker::parts(&first)
                         && let Some(end) = self.retire(&mut state, id)
                     {
@@ -243,7 +255,13 @@ impl Core {
             drop(lead);
             match waited {
                 Ok(()) => return done.is_set(),
-                Err(error) => log::error!("pool '{}' cannot wait for results: {error}", self.config.name),
+                Err(error) => {
+                    self.report(
+                        &mut self.state(),
+                        log::Level::Error,
+                        format_args!("results cannot be waited for: {error}"),
+                    );
+                }
             }
         }
         match deadline {
