@@ -15,8 +15,6 @@ use crate::runtime::park::{raise_cancelled, scope_deadline};
 use crate::sync::futex::{self, Waited};
 use crate::sys;
 
-/// As many as there may be: the kernel takes a signed count.
-const ALL: u32 = i32::MAX.cast_unsigned();
 /// How long a coroutine sleeps at once where no thread can listen for it.
 const NAP: Duration = Duration::from_millis(10);
 
@@ -34,27 +32,16 @@ pub(crate) fn notify_one(event: &EventWord) {
     }
 }
 
-/// Counts an event and wakes one; tells how many events it has counted, up to which value of the word.
+/// Counts an event and wakes one sleeper, or all; the result is that of [`EventWord::wake_one`].
 #[cold]
 pub(super) fn pass_on(event: &EventWord) -> (u32, u32) {
-    let seen = event.count_one();
-    if sys::futex::wake_shared(event.word(), 1) > 0 {
-        return (1, seen);
-    }
-    match event.clear(seen) {
-        Some(cleared) => {
-            sys::futex::wake_shared(event.word(), ALL);
-            (1 + EventWord::between(seen, cleared), cleared)
-        }
-        None => (1, seen),
-    }
+    event.wake_one(|count| sys::futex::wake_shared(event.word(), count))
 }
 
 /// Wakes all who wait, after a change of the state. No kernel call if nobody sleeps.
 pub(crate) fn notify_all(event: &EventWord) {
     if event.has_sleepers() {
-        event.count_all();
-        sys::futex::wake_shared(event.word(), ALL);
+        event.wake_all(|count| sys::futex::wake_shared(event.word(), count));
     }
 }
 

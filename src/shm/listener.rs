@@ -168,9 +168,13 @@ impl Listener {
                         log::error!("shared memory cannot be waited for (futex_waitv, Linux 5.16): {error}");
                     });
                 }
-                // Coroutines go on to look for themselves.
                 thread::sleep(core::time::Duration::from_millis(10));
-                held.iter().for_each(|(events, index, _)| events.event(*index).count_all());
+                // Two events each, so that all coroutines look for themselves (L1). The bits stay: they are
+                // about the sleepers of other processes, whom this does not wake.
+                for (events, index, _) in &held {
+                    events.event(*index).count_one();
+                    events.event(*index).count_one();
+                }
             }
         }
     }

@@ -29,8 +29,11 @@
 //! * O4: who does not sleep, and goes by what another member holds, buries the dead before it gives up
 //!   (`look_for_deaths`): an attempt that comes after a death finds what that has left.
 //!
-//! From O1 and O2: no party of a living process sleeps on because another process was killed between taking
-//! a wake and acting on it, or between changing the state and waking: the death wakes all.
+//! * O5: a process that is killed while it joins or leaves may be watched by nobody. The wake that it owed is
+//!   `PENDING` in the word then, and comes with the next event (`base::event_word`).
+//!
+//! From O1, O2 and O5: no party of a living process sleeps on because another process was killed between taking
+//! a wake and acting on it, or between changing the state and waking: the death, or the next event, wakes all.
 
 use core::any::Any;
 use core::fmt;
@@ -57,7 +60,7 @@ use crate::sys::shared;
 /// The most processes that may share one object.
 pub(crate) const MEMBERS: usize = 500;
 /// "ropewalk", as a number; changes with the layout.
-const MAGIC: u64 = u64::from_le_bytes(*b"ropewlk1");
+const MAGIC: u64 = u64::from_le_bytes(*b"ropewlk2");
 /// How long a wait lasts at once while a member cannot be watched.
 const NAP: Duration = Duration::from_millis(50);
 

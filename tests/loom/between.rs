@@ -3,6 +3,7 @@
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
+use ropewalk::base::event_word::EventWord;
 
 /// The kernel's futex, as a model: sleepers on one word.
 #[derive(Default)]
@@ -13,7 +14,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn wait(&self, event: &ropewalk::base::event_word::EventWord, key: u32) {
+    fn wait(&self, event: &EventWord, key: u32) {
         let mut sleepers = self.sleepers.lock().unwrap();
         if event.word().load(Ordering::SeqCst) != key {
             return;
@@ -37,7 +38,6 @@ impl Kernel {
 
 #[test]
 fn no_wake_for_an_event_between_processes_is_lost() {
-    use ropewalk::base::event_word::EventWord;
     // (event, kernel, items): two put one item each, one takes both, and sleeps while there is none.
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
@@ -50,10 +50,7 @@ fn no_wake_for_an_event_between_processes_is_lost() {
                     let (event, kernel, items) = &*shared;
                     items.fetch_add(1, Ordering::Release);
                     if event.has_sleepers() {
-                        let seen = event.count_one();
-                        if kernel.wake(1) == 0 && event.clear(seen).is_some() {
-                            kernel.wake(u32::MAX);
-                        }
+                        event.wake_one(|count| kernel.wake(count));
                     }
                 })
             })
@@ -69,6 +66,65 @@ fn no_wake_for_an_event_between_processes_is_lost() {
             }
         }
         putters.into_iter().for_each(|putter| putter.join().unwrap());
+    });
+}
+
+/// What the other parties do after a party has been killed between the store that clears the sleepers' bit and
+/// the wake in the kernel.
+fn a_killed_waker(after: fn(&EventWord, &Kernel)) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(move || {
+        // (event, kernel, items): one takes an item, and sleeps while there is none.
+        let shared = Arc::new((EventWord::new(), Kernel::default(), AtomicU32::new(0)));
+        let killed = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let (event, ..) = &*shared;
+                if event.has_sleepers() {
+                    event.begin_wake();
+                }
+            })
+        };
+        let putter = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let (event, kernel, items) = &*shared;
+                items.fetch_add(1, Ordering::Release);
+                after(event, kernel);
+            })
+        };
+        let (event, kernel, items) = &*shared;
+        loop {
+            let key = event.prepare();
+            if items.load(Ordering::Acquire) == 1 {
+                break;
+            }
+            kernel.wait(event, key);
+        }
+        killed.join().unwrap();
+        putter.join().unwrap();
+        // The next party to wake all leaves nothing behind but what a sleeper has set.
+        event.wake_all(|count| kernel.wake(count));
+        assert!(!event.has_sleepers());
+    });
+}
+
+#[test]
+fn a_waker_killed_before_it_wakes_takes_no_later_wake_of_one_along() {
+    a_killed_waker(|event, kernel| {
+        if event.has_sleepers() {
+            event.wake_one(|count| kernel.wake(count));
+        }
+    });
+}
+
+#[test]
+fn a_waker_killed_before_it_wakes_takes_no_later_wake_of_all_along() {
+    a_killed_waker(|event, kernel| {
+        if event.has_sleepers() {
+            event.wake_all(|count| kernel.wake(count));
+        }
     });
 }
 
