@@ -136,6 +136,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "runtime/multi_wait.rs",
     "queue/takers.rs",
     "process/queue/body.rs",
+    "process/queue/body/tests.rs",
     "process/queue/get.rs",
     "process/queue/in_place.rs",
     "process/queue/put.rs",

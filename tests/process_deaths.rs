@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::watched;
-use ropewalk::process::{Barrier, Event, Mutex, Process, Semaphore, TryLockError};
+use ropewalk::process::{Barrier, Event, Mutex, Process, Queue, Semaphore, TryLockError};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -101,6 +101,7 @@ fn who_comes_last_to_a_barrier_is_told_that_another_was_killed_at_it() {
         for _ in 0..20 {
             let meeting = Barrier::new(2).unwrap();
             killed(meet, meeting.clone());
+            assert!(meeting.is_broken());
             assert!(meeting.wait_timeout(LONG).is_err());
             assert!(meeting.is_broken());
             meeting.reset();
@@ -108,5 +109,87 @@ fn who_comes_last_to_a_barrier_is_told_that_another_was_killed_at_it() {
             assert!(meeting.wait_timeout(LONG).is_ok());
             other.join().unwrap();
         }
+    });
+}
+
+fn hold_message((queue, there): (Queue<u32>, Event)) {
+    queue.get().unwrap();
+    there.set();
+    std::thread::park();
+}
+
+#[test]
+fn a_join_without_time_counts_the_tasks_of_a_killed_process_as_done() {
+    watched(|| {
+        for _ in 0..20 {
+            let queue = Queue::bounded(4).unwrap();
+            queue.put(1).unwrap();
+            killed(hold_message, queue.clone());
+            assert!(queue.join_timeout(Duration::ZERO));
+        }
+    });
+}
+
+fn hold_in_place((queue, there): (Queue<[u8]>, Event)) {
+    let _message = queue.get_in_place().unwrap();
+    there.set();
+    std::thread::park();
+}
+
+#[test]
+fn a_message_that_a_killed_process_looked_at_in_place_is_gone_for_who_only_tries() {
+    watched(|| {
+        for look in 0..3 {
+            let queue = Queue::<[u8]>::with_ring(1, 4096).unwrap();
+            queue.put_slice(&[1; 5]).unwrap();
+            assert!(queue.is_full());
+            killed(hold_in_place, queue.clone());
+            match look {
+                0 => assert!(queue.try_put_slice(&[2; 5]).is_ok()),
+                1 => assert!(!queue.is_full()),
+                _ => assert_eq!(queue.len(), 0),
+            }
+        }
+    });
+}
+
+#[test]
+fn room_that_a_killed_process_leaves_by_its_death_wakes_a_put() {
+    watched(|| {
+        for _ in 0..5 {
+            let queue = Queue::<[u8]>::with_ring(1, 4096).unwrap();
+            queue.put_slice(&[1; 5]).unwrap();
+            let there = Event::new().unwrap();
+            let holder = Process::spawn(hold_in_place, (queue.clone(), there.clone())).unwrap();
+            there.wait();
+            std::thread::scope(|scope| {
+                let putter = scope.spawn(|| queue.put_slice(&[2; 5]).unwrap());
+                asleep(holder.pid());
+                holder.kill().unwrap();
+                putter.join().unwrap();
+            });
+        }
+    });
+}
+
+/// Takes every descriptor that this process may have, then a lock of a process that has ended and is not reaped.
+fn lock_without_a_descriptor(mutex: Mutex<u32>) -> bool {
+    let there = Event::new().unwrap();
+    let holder = Process::spawn(hold_mutex, (mutex.clone(), there.clone())).unwrap();
+    there.wait();
+    let open = || std::fs::File::open("/dev/null").ok();
+    let all: Vec<_> = std::iter::from_fn(open).collect();
+    holder.kill().unwrap();
+    let locked = mutex.lock_timeout(LONG);
+    let told = matches!(locked, Err(TryLockError::OwnerDied(_)));
+    drop(all);
+    told
+}
+
+#[test]
+fn the_death_of_a_lock_s_holder_is_noticed_without_a_descriptor_and_before_it_is_reaped() {
+    watched(|| {
+        let other = Process::spawn(lock_without_a_descriptor, Mutex::new(0).unwrap()).unwrap();
+        assert!(other.join().unwrap());
     });
 }

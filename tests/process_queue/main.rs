@@ -226,3 +226,58 @@ fn what_is_left_comes_back_from_close_now() {
         assert!(queue.close_now().is_empty());
     });
 }
+
+#[test]
+fn room_that_is_too_small_for_one_sleeping_put_goes_to_another() {
+    /// Starts a put that sleeps, as a rule: what is checked holds in any case.
+    fn start(queue: &Queue<[u8]>, len: usize, as_coroutine: bool, done: &std::sync::mpsc::Sender<usize>) {
+        let (queue, done) = (queue.clone(), done.clone());
+        let put = move || {
+            queue.put_slice(&vec![3; len]).unwrap();
+            done.send(len).unwrap();
+        };
+        if as_coroutine {
+            drop(ropewalk::spawn(put));
+        } else {
+            std::thread::spawn(put);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for (first, second) in [(false, false), (false, true), (true, false), (true, true)] {
+        watched(move || {
+            let queue = Queue::<[u8]>::with_ring(16, 4096).unwrap();
+            queue.put_slice(&[1; 2000]).unwrap();
+            queue.put_slice(&[2; 2060]).unwrap();
+            let (sender, done) = std::sync::mpsc::channel();
+            start(&queue, 3000, first, &sender);
+            start(&queue, 3001, first, &sender);
+            start(&queue, 100, second, &sender);
+            let mut into = Vec::new();
+            queue.get_into(&mut into).unwrap();
+            assert_eq!(done.recv(), Ok(100));
+            // The large ones need all room but a little, one after the other.
+            for _ in 0..2 {
+                while queue.try_get_into(&mut into).is_ok() {}
+                assert!(done.recv().unwrap() >= 3000);
+            }
+        });
+    }
+}
+
+#[test]
+fn a_handle_that_comes_back_leaves_the_tasks_in_hand_open() {
+    watched(|| {
+        let queue = Queue::bounded(8).unwrap();
+        (0..2).for_each(|n| queue.put(n).unwrap());
+        assert_eq!(queue.get(), Ok(0));
+        let back = |queue: Queue<u32>| queue;
+        let again = ropewalk::process::Process::spawn(back, queue.clone()).unwrap().join().unwrap();
+        assert_eq!((queue.unfinished_tasks(), again.unfinished_tasks()), (2, 2));
+        queue.task_done();
+        assert_eq!(again.unfinished_tasks(), 1);
+        assert!(!again.join_timeout(Duration::ZERO));
+        assert_eq!(again.get(), Ok(1));
+        again.task_done();
+        assert!(queue.join_timeout(Duration::ZERO));
+    });
+}

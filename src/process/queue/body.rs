@@ -8,6 +8,7 @@
 //! | words | written by |
 //! |---|---|
 //! | `tail`, `puts`, `head_seen`, `closed` | the holder of the putters' lock |
+//! | `passed_on` | any putter |
 //! | `head`, `tail_seen`, `journal_*`, `tallies[_].taken` | the holder of the getters' lock |
 //! | `tallies[m].done` | member `m`; the holder of the getters' lock, once `m` is gone |
 //!
@@ -24,11 +25,15 @@
 //!   before `head` tells the next holder of the lock whether it is still to be written.
 //! * Q5: all messages that were put = `tail`'s number, of which `puts` knows the upper bits.
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
 
 use super::cursor::Cursor;
 use crate::base::event_word::EventWord;
 use crate::base::robust_word::RobustWord;
-use crate::shm::object::{Body as SharedBody, MEMBERS};
+use crate::runtime::shield::Shield;
+use crate::shm::event::notify_all;
+use crate::shm::lock::Held;
+use crate::shm::object::{Body as SharedBody, MEMBERS, Object};
 
 /// Numbers of the events.
 pub(super) const PUT_LOCK: usize = 0;
@@ -52,6 +57,8 @@ pub(super) struct Putters {
     pub(super) lock: RobustWord,
     pub(super) puts: AtomicU64,
     pub(super) head_seen: AtomicU64,
+    /// The head at which a putter last passed its wake on, because the room was too small for it.
+    pub(super) passed_on: AtomicU64,
     pub(super) tail: Tail,
 }
 
@@ -123,6 +130,17 @@ unsafe impl SharedBody for Body {
     fn orphan(&self, dead: u64) {
         self.putters.lock.orphan(dead);
         self.getters.lock.orphan(dead);
+    }
+
+    fn begin(object: &Arc<Object<Self>>) {
+        let (body, slot) = (object.body(), object.slot());
+        body.use_slot(slot);
+        let _shield = Shield::new();
+        if let Some(held) = object.lock(&body.getters.lock, GET_LOCK, None) {
+            body.inherit(&held);
+            // What former members of the slot have left undone counts as done.
+            body.settle(slot);
+        }
     }
 }
 
@@ -244,8 +262,24 @@ impl Body {
         }
     }
 
+    /// Finishes what a killed holder of the getters' lock has begun, if the lock was inherited from one. That may
+    /// make room.
+    #[inline]
+    pub(super) fn inherit(&self, held: &Held<'_, Self>) {
+        if held.inherited {
+            self.repair();
+            notify_all(self.event(ROOM));
+        }
+    }
+
+    /// Tells whether a getter has a message in its hands that lies in the ring, as far as is known.
+    pub(super) fn is_handed_out(&self) -> bool {
+        // Relaxed: a look.
+        self.getters.journal_slot.load(Ordering::Relaxed) & HANDED_OUT != 0
+    }
+
     /// Finishes what a killed holder of the getters' lock has begun. By the one who has inherited the lock.
-    pub(super) fn repair(&self) {
+    fn repair(&self) {
         // Relaxed: the lock orders it after the death.
         let getters = &self.getters;
         let journal = getters.journal_slot.load(Ordering::Relaxed);
@@ -306,93 +340,4 @@ impl Body {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::handle::Queue;
-    use super::*;
-
-    /// The units of a record of one value below 128.
-    const UNITS: u64 = 2;
-    /// The process that dies: no process of this boot has that name.
-    const DEAD: u64 = 1;
-
-    #[test]
-    fn a_getter_killed_after_any_of_its_stores_has_got_its_message_once_or_not_at_all() {
-        for steps in 0..=6 {
-            // Stores of the repair itself that are done when its process is killed too; then the next repairs.
-            for cut in [None, Some(0), Some(1)] {
-                let queue = Queue::<u8>::bounded(8).unwrap();
-                let body = queue.core.object.body();
-                let slot = queue.core.object.slot();
-                (1..=4).for_each(|n| queue.put(n).unwrap());
-                // An earlier journal, which must not be taken for this one.
-                assert_eq!(queue.get(), Ok(1));
-                assert_eq!(body.getters.lock.attempt(DEAD), crate::base::robust_word::Attempt::Taken);
-                body.advance_until(slot, body.head(), UNITS, steps);
-                if let Some(stores) = cut
-                    && stores == 1
-                    && body.getters.journal_slot.load(Ordering::Relaxed) != 0
-                    && steps >= 4
-                {
-                    let taken = body.getters.journal_taken.load(Ordering::Relaxed) + 1;
-                    body.tallies[slot].taken.store(taken, Ordering::Release);
-                }
-                body.orphan(DEAD);
-                let taken_by_the_dead = u64::from(steps >= 4);
-                let left: Vec<u8> = core::iter::from_fn(|| queue.try_get().ok()).collect();
-                assert_eq!(left, (2 + taken_by_the_dead as u8..=4).collect::<Vec<_>>(), "{steps} {cut:?}");
-                assert_eq!(body.tallies[slot].taken.load(Ordering::Relaxed), 4, "{steps} {cut:?}");
-                assert_eq!(body.getters.journal_slot.load(Ordering::Relaxed), 0);
-                assert_eq!((queue.len(), queue.unfinished_tasks()), (0, 4));
-                (0..4).for_each(|_| queue.task_done());
-                assert!(queue.join_timeout(core::time::Duration::ZERO));
-            }
-        }
-    }
-
-    #[test]
-    fn a_getter_killed_while_it_looks_at_a_message_in_place_takes_it_along_or_has_not_seen_it() {
-        // Stores of handing out, then of taking in, that are done before the kill.
-        for (out, taken_in) in (0..=4).map(|out| (out, 0)).chain((1..=3).map(|taken_in| (4, taken_in))) {
-            let queue = Queue::<u8>::bounded(8).unwrap();
-            let (body, slot) = (queue.core.object.body(), queue.core.object.slot());
-            (1..=4).for_each(|n| queue.put(n).unwrap());
-            assert_eq!(queue.get(), Ok(1));
-            assert_eq!(body.getters.lock.attempt(DEAD), crate::base::robust_word::Attempt::Taken);
-            let head = body.head();
-            body.hand_out_until(slot, head, UNITS, out);
-            if taken_in > 0 {
-                body.take_in_until(slot, head, UNITS, taken_in);
-            }
-            body.orphan(DEAD);
-            let seen = out == 4;
-            let left: Vec<u8> = core::iter::from_fn(|| queue.try_get().ok()).collect();
-            assert_eq!(left, (2 + u8::from(seen)..=4).collect::<Vec<_>>(), "{out} {taken_in}");
-            assert_eq!(body.tallies[slot].taken.load(Ordering::Relaxed), 4, "{out} {taken_in}");
-            assert_eq!((queue.len(), queue.unfinished_tasks()), (0, 4));
-        }
-    }
-
-    #[test]
-    fn a_putter_killed_after_any_of_its_stores_has_put_its_message_or_not() {
-        for published in [false, true] {
-            let queue = Queue::<u8>::bounded(8).unwrap();
-            let body = queue.core.object.body();
-            queue.put(1).unwrap();
-            assert_eq!(body.putters.lock.attempt(DEAD), crate::base::robust_word::Attempt::Taken);
-            let tail = body.tail();
-            if published {
-                // The bytes of the record that is there already will do; `puts` is not written any more.
-                let again = super::super::record::units(1);
-                // SAFETY: the lock is held in the dead process's name, and the ring has room.
-                unsafe { super::super::record::write(&queue.core.object, tail, 1, &[2]) };
-                body.putters.tail.tail.store(tail.after(again).0, Ordering::Release);
-            }
-            body.orphan(DEAD);
-            queue.put(3).unwrap();
-            let expected: &[u8] = if published { &[1, 2, 3] } else { &[1, 3] };
-            assert_eq!((queue.len(), queue.unfinished_tasks()), (expected.len(), expected.len()));
-            let left: Vec<u8> = core::iter::from_fn(|| queue.try_get().ok()).collect();
-            assert_eq!(left, expected);
-        }
-    }
-}
+mod tests;

@@ -139,9 +139,7 @@ impl Core {
             let text = "the sockets that came with a queue's ring are those of another queue";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        let core = Self { object, capacity, wires, latest: Latest::default() };
-        core.begin();
-        Ok(core)
+        Ok(Self { object, capacity, wires, latest: Latest::default() })
     }
 
     /// One of the two locks.
@@ -165,6 +163,7 @@ impl Core {
 
     /// How many messages are there.
     pub(super) fn len(&self) -> usize {
+        self.take_from_the_dead();
         // What is shared may be damaged: not more than there can be.
         (self.object.body().len() as usize).min(self.capacity)
     }

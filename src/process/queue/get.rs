@@ -94,9 +94,7 @@ impl Core {
     fn lock_getters(&self, limit: Limit) -> Option<Held<'_, Body>> {
         let body = self.object.body();
         let held = self.lock(&body.getters.lock, GET_LOCK, limit)?;
-        if held.inherited {
-            body.repair();
-        }
+        body.inherit(&held);
         Some(held)
     }
 
@@ -198,6 +196,23 @@ impl Core {
         }
     }
 
+    /// Has a message that a getter looks at in place given up, if that has died (O4).
+    #[inline]
+    pub(super) fn take_from_the_dead(&self) {
+        if self.object.body().is_handed_out() {
+            self.take_from_the_dead_slow();
+        }
+    }
+
+    #[cold]
+    fn take_from_the_dead_slow(&self) {
+        let body = self.object.body();
+        self.object.look_for_deaths();
+        if let Some(held) = self.object.try_lock(&body.getters.lock, GET_LOCK) {
+            body.inherit(&held);
+        }
+    }
+
     /// Says that a message which was got has been worked on.
     pub(super) fn task_done(&self) {
         let body = self.object.body();
@@ -216,6 +231,9 @@ impl Core {
             if body.unfinished() == 0 {
                 return true;
             }
+            if !in_time {
+                self.object.look_for_deaths();
+            }
             if let Some(_held) = self.lock_getters(Limit::Until(deadline)) {
                 (0..body.slots())
                     .filter(|slot| self.object.is_vacant(*slot))
@@ -230,15 +248,6 @@ impl Core {
                 return false;
             }
             in_time = self.object.wait(TASKS, key, deadline);
-        }
-    }
-
-    /// Begins as a member: what earlier ones in the same slot have left undone counts as done.
-    pub(super) fn begin(&self) {
-        let (body, slot) = (self.object.body(), self.object.slot());
-        body.use_slot(slot);
-        if let Some(_held) = self.lock_getters(Limit::Until(None)) {
-            body.settle(slot);
         }
     }
 }

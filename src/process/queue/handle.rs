@@ -96,6 +96,7 @@ impl<T: ?Sized> Queue<T> {
 
     /// Tells whether a put of even the shortest message would have to wait.
     pub fn is_full(&self) -> bool {
+        self.core.take_from_the_dead();
         !self.core.has_room(2)
     }
 

@@ -69,6 +69,10 @@ impl Core {
         }
         match act(limit) {
             Err(NotPut::Full) if !limit.is_try() => self.until_room_slow(len, limit.deadline(), act),
+            Err(NotPut::Full) if self.object.body().is_handed_out() => {
+                self.take_from_the_dead();
+                act(limit)
+            }
             other => other,
         }
     }
@@ -89,18 +93,38 @@ impl Core {
         let units = record::units(len);
         self.spin(len, || self.has_room(units));
         let mut in_time = true;
-        let baton = Baton::new(self.event(ROOM), || self.has_room(units));
+        // Room for a shorter record wakes others, even if this one does not fit.
+        let baton = Baton::new(self.event(ROOM), || self.has_room(record::units(0)));
+        let mut woken = false;
         loop {
             // Before the attempt: room that comes after it ends the sleep.
             let key = self.event(ROOM).prepare();
+            self.take_from_the_dead();
             match act(Limit::Until(deadline)) {
-                Err(NotPut::Full) if in_time => in_time = self.object.wait(ROOM, key, deadline),
+                Err(NotPut::Full) if in_time => {
+                    if woken {
+                        self.pass_on();
+                    }
+                    in_time = self.object.wait(ROOM, key, deadline);
+                    woken = true;
+                }
                 Ok(done) => {
                     baton.keep();
                     return Ok(done);
                 }
                 other => return other,
             }
+        }
+    }
+
+    /// Wakes all other putters for room that is too small for the caller's record: it may do for a shorter one.
+    /// Once for each place of the head, so that putters whom no room fits do not wake each other for ever.
+    fn pass_on(&self) {
+        let body = self.object.body();
+        let head = body.head().0;
+        // SeqCst: before the look for sleepers. A putter that sleeps later has looked at this head itself.
+        if body.putters.passed_on.swap(head, Ordering::SeqCst) != head {
+            notify_all(self.event(ROOM));
         }
     }
 

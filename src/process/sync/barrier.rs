@@ -258,9 +258,17 @@ impl Barrier {
         self.abort_round(self.0.body().round.load(Ordering::Acquire));
     }
 
-    /// Tells whether it is broken.
+    /// Tells whether it is broken: a party has given up, or has died while it waited.
     pub fn is_broken(&self) -> bool {
-        self.is_broken_in(self.0.body().round.load(Ordering::Acquire))
+        let body = self.0.body();
+        let round = body.round.load(Ordering::Acquire);
+        // Acquire pairs with the Release in `come`.
+        let is_waited_at = || body.come.iter().any(|come| number(come.load(Ordering::Acquire), round) > 0);
+        self.is_broken_in(round)
+            || is_waited_at() && {
+                self.0.look_for_deaths();
+                self.has_dead(round) && body.round.load(Ordering::Acquire) == round
+            }
     }
 
     /// Begins anew; whoever waits now gets an error.
