@@ -28,8 +28,13 @@ impl Identity {
         })
     }
 
-    /// The process that has `pid` now; `None` if there is none.
+    /// The process that has `pid` now; `None` if there is none. One that has ended counts until it is reaped.
     pub(crate) fn of(pid: u32) -> io::Result<Option<Self>> {
+        Ok(Self::look(pid)?.map(|(identity, _)| identity))
+    }
+
+    /// The process that has `pid` now, and whether its last thread has ended.
+    fn look(pid: u32) -> io::Result<Option<(Self, bool)>> {
         // Plainly: `watch` asks with its table locked. The kernel makes the text as it is read.
         let text = match plainly(|| fs::read_to_string(format!("/proc/{pid}/stat"))) {
             Ok(text) => text,
@@ -37,9 +42,12 @@ impl Identity {
             Err(error) => return Err(error),
         };
         // The name, in brackets, may hold anything; the 22nd field is the 20th after it.
-        let start = text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok());
+        let field = |number| text.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(number));
+        let start = field(19).and_then(|start| start.parse().ok());
         let misread = || io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat has no time of start");
-        Ok(Self::from_parts(pid, start.ok_or_else(misread)?))
+        // A zombie with threads left is a process whose first thread has ended before the others.
+        let has_ended = matches!(field(0), Some("Z" | "X")) && matches!(field(17), Some("0" | "1"));
+        Ok(Self::from_parts(pid, start.ok_or_else(misread)?).map(|identity| (identity, has_ended)))
     }
 
     fn from_parts(pid: u32, start: u64) -> Option<Self> {
@@ -61,11 +69,11 @@ impl Identity {
         (self.0.get() >> START_BITS) as u32
     }
 
-    /// Tells whether the process is gone: reaped, or its pid is another's now. A zombie counts as living.
+    /// Tells whether the process has ended: its last thread runs no more instructions, reaped or not.
     pub(crate) fn is_gone(self) -> bool {
         // What cannot be told is not death: neither an error, nor a /proc that hides processes of other users.
-        match Self::of(self.pid()) {
-            Ok(Some(now)) => now != self,
+        match Self::look(self.pid()) {
+            Ok(Some((now, has_ended))) => now != self || has_ended,
             Ok(None) => !process::exists(self.pid()),
             Err(_) => false,
         }
@@ -88,6 +96,11 @@ mod tests {
         assert!(!own.is_gone());
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let identity = Identity::of(child.id()).unwrap().unwrap();
+        let pidfd = process::pidfd_open(child.id()).unwrap();
+        let ended = crate::sys::poll::want(std::os::fd::AsFd::as_fd(&pidfd), libc::POLLIN);
+        assert!(crate::sys::poll::wait(&mut [ended], None).unwrap());
+        assert_eq!(Identity::of(child.id()).unwrap(), Some(identity), "a zombie keeps its pid");
+        assert!(identity.is_gone(), "a zombie runs no more");
         child.wait().unwrap();
         assert!(identity.is_gone());
         assert_eq!(Identity::from_raw(0), None);
