@@ -43,6 +43,7 @@ pub(super) unsafe extern "C" fn posix_spawn_file_actions_adddup2(
 /// # Safety
 /// * As libc's manual says.
 #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
+#[allow(non_snake_case, reason = "the name is libc's")]
 pub(super) unsafe extern "C" fn _Fork() -> pid_t {
     type Real = unsafe extern "C" fn() -> pid_t;
     static FOUND: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
