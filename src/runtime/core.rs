@@ -43,6 +43,8 @@ pub(crate) struct Core {
     ending: AtomicBool,
     /// How many of `all` have a thread; grows when the monitor adds a spare.
     active: AtomicUsize,
+    /// How many of `all` are no spares.
+    regular: usize,
     outside: AtomicU64,
     all: Box<[Worker]>,
 }
@@ -70,6 +72,7 @@ impl Core {
             spinning: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             active: AtomicUsize::new(config.workers),
+            regular: config.workers,
             outside: AtomicU64::new(0),
             all: reactors
                 .into_iter()
@@ -92,6 +95,12 @@ impl Core {
     pub(crate) fn workers(&self) -> &[Worker] {
         // Acquire pairs with the Release in `add_spare`.
         &self.all[..self.active.load(Ordering::Acquire)]
+    }
+
+    /// The workers that are no spares.
+    #[inline]
+    pub(crate) fn regular(&self) -> &[Worker] {
+        &self.all[..self.regular]
     }
 
     /// Counts one more worker in; `None` if there is no spare left. Called by the monitor only.
@@ -123,7 +132,7 @@ impl Core {
 
     /// Tells whether a worker other than `own` has fresh tasks that it will not reach at once.
     pub(crate) fn somebody_needs_help(&self, own: &Worker) -> bool {
-        self.workers().iter().any(|worker| !ptr::eq(worker, own) && worker.fresh.len() >= worker.spare_from())
+        self.workers().iter().any(|worker| !ptr::eq(worker, own) && worker.needs_help())
     }
 
     /// Lets one worker at a time look around before it sleeps.

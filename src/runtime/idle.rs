@@ -4,8 +4,8 @@
 //!
 //! | the worker | a waker |
 //! |---|---|
-//! | stores `sleeping = true` | puts work in the inbox, the injector, a deque; asks for stacks |
-//! | looks at inbox, injector, ends, shortages | swaps `sleeping` to false |
+//! | stores `sleeping = true` | puts work in the inbox, an injector, a deque; asks for stacks |
+//! | looks at inbox, injectors, ends, shortages | swaps `sleeping` to false |
 //! | sleeps in epoll | if it was true, notifies the reactor |
 //!
 //! Whichever comes second sees the other, so either the worker finds the work or the waker finds the
@@ -62,6 +62,7 @@ fn lie_down(worker: &Worker, ending: bool) {
     if worker.has_ready()
         || !worker.inbox.is_empty(Ordering::SeqCst)
         || worker.core().injector.len() > 0
+        || worker.given.len() > 0
         || worker.core().somebody_needs_help(worker)
         || worker.is_asked_for_stacks()
         || worker.core().is_ending() != ending
@@ -116,6 +117,7 @@ fn spin(worker: &Worker) -> bool {
         core::hint::spin_loop();
         !worker.inbox.is_empty(Ordering::Relaxed)
             || worker.core().injector.len() > 0
+            || worker.given.len() > 0
             || worker.core().somebody_needs_help(worker)
     });
     worker.core().stop_spinning();

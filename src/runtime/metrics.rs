@@ -40,6 +40,7 @@ pub(crate) struct Counters {
     pub(crate) unparks: Counter,
     pub(crate) switches: Counter,
     pub(crate) steals: Counter,
+    pub(crate) handed: Counter,
     pub(crate) wakes: Counter,
     pub(crate) sleeps: Counter,
     pub(crate) cached: Counter,
@@ -67,6 +68,8 @@ pub struct WorkerMetrics {
     pub switches: u64,
     /// Times that fresh coroutines were taken from another worker.
     pub steals: u64,
+    /// Fresh coroutines handed to a worker on which fewer lived.
+    pub handed_over: u64,
     /// Coroutines made ready after a wait.
     pub wakes: u64,
     /// Times that the worker slept in the kernel.
@@ -85,6 +88,7 @@ impl WorkerMetrics {
             parked: counters.parks.get().saturating_sub(counters.unparks.get()),
             switches: counters.switches.get(),
             steals: counters.steals.get(),
+            handed_over: counters.handed.get(),
             wakes: counters.wakes.get(),
             kernel_sleeps: counters.sleeps.get(),
             stacks_in_use: counters.started.get().saturating_sub(counters.finished.get()),
@@ -100,6 +104,7 @@ impl AddAssign for WorkerMetrics {
         self.parked += other.parked;
         self.switches += other.switches;
         self.steals += other.steals;
+        self.handed_over += other.handed_over;
         self.wakes += other.wakes;
         self.kernel_sleeps += other.kernel_sleeps;
         self.stacks_in_use += other.stacks_in_use;

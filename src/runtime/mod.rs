@@ -16,6 +16,7 @@
 
 mod ahead;
 mod backtrace;
+mod births;
 mod block_on;
 mod builder;
 pub(crate) mod cancel;

@@ -2,7 +2,7 @@
 //!
 //! | what it sees | what it does |
 //! |---|---|
-//! | one turn lasts longer than a tick | lets other workers take its lone fresh coroutine |
+//! | one turn lasts longer than a tick | lets other workers take its lone fresh coroutine, and what it was given |
 //! | one turn lasts longer than the threshold | reports the coroutine and where it is (`sample`), once a turn |
 //! | one turn is blocked in one system call for a tick | reports it, if that is asked for (`slipped`) |
 //! | all workers held up by their turns, and fresh work waits | starts a spare worker |
@@ -187,7 +187,8 @@ fn watch(core: &Arc<Core>) {
                 long.push((worker, tick, lasts));
             }
         }
-        let waiting = core.injector.len() > 0 || workers.iter().any(|worker| !worker.fresh.is_empty());
+        let waiting = core.injector.len() > 0
+            || workers.iter().any(|worker| !worker.fresh.is_empty() || worker.given.len() > 0);
         if stuck > 0 && waiting {
             if stuck < workers.len() {
                 core.wake_helper();

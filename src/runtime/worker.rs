@@ -3,7 +3,7 @@
 //! ```text
 //!            ┌ lifo: one coroutine just made ready by the running one (budgeted)
 //! next() ──▶ ├ ready: started coroutines, owner only            ◀── inbox: wakes from other threads
-//!            ├ fresh: never-started ones, may be stolen         ◀── injector: spawns from outside
+//!            ├ fresh: never-started ones, may be stolen         ◀── injector: spawns from outside; given: births
 //!            └ steal from another worker's fresh                 timers, epoll ──▶ ready
 //! ```
 //!
@@ -26,9 +26,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::births::Births;
 use super::clock::Clock;
 use super::core::Core;
 use super::inbox::Inbox;
+use super::injector::Injector;
 use super::metrics::Counters;
 use super::park::Waiter;
 use super::reactor::Reactor;
@@ -57,6 +59,8 @@ pub(crate) struct Worker {
     pub(crate) reactor: Arc<Reactor>,
     pub(crate) inbox: Inbox,
     pub(crate) fresh: Deque<Task>,
+    /// Fresh tasks that other workers have handed to this one; see `births`.
+    pub(crate) given: Injector,
     /// Set by the worker before it sleeps; whoever resets it has to notify the reactor.
     pub(crate) sleeping: AtomicBool,
     /// Set by the monitor while the worker has not come back to its scheduler for a tick.
@@ -80,6 +84,7 @@ pub(crate) struct Owner {
     pub(crate) stacks: StackCache,
     /// All started coroutines of this worker.
     pub(crate) started: Started,
+    pub(crate) births: Births,
     /// Where the next steal begins.
     pub(crate) victim: usize,
     /// See `tired_of_unwinding`.
@@ -121,6 +126,7 @@ impl Worker {
             reactor,
             inbox: Inbox::new(),
             fresh: Deque::new(),
+            given: Injector::new(),
             sleeping: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
             thread: AtomicU32::new(0),
@@ -133,6 +139,7 @@ impl Worker {
                 clock,
                 stacks: StackCache::new(),
                 started: Started::new(),
+                births: Births::default(),
                 victim: index + 1,
                 unwinding_yields: 0,
                 unwinders: Unwinders::default(),
@@ -194,10 +201,11 @@ impl Worker {
         if !self.inbox.is_empty(Ordering::Relaxed) {
             self.drain_inbox();
         }
-        if tick.is_multiple_of(FRESH_EVERY)
-            && let Some(task) = self.pop_fresh().or_else(|| self.pop_injected())
-        {
-            return Some(task);
+        if tick.is_multiple_of(FRESH_EVERY) {
+            self.take_given();
+            if let Some(task) = self.pop_fresh().or_else(|| self.pop_injected()) {
+                return Some(task);
+            }
         }
         // SAFETY: this is the worker's thread, and no other borrow is alive.
         let owner = unsafe { self.owner() };
@@ -218,12 +226,15 @@ impl Worker {
 
     /// Tells whether the worker has nothing left to do for a runtime that ends.
     ///
-    /// Nobody can give it work then: wakes go to started coroutines, and fresh ones that others
-    /// spawn are taken by those others.
+    /// Nobody can give it work then: wakes go to started coroutines, fresh ones that others spawn are taken by those
+    /// others, and what was handed over too late is taken back (`births`).
     pub(crate) fn is_done(&self) -> bool {
         // SAFETY: this is the worker's thread, and no other borrow is alive.
         let owner = unsafe { self.owner() };
-        owner.started.is_empty() && self.fresh.is_empty() && self.core().injector.len() == 0
+        owner.started.is_empty()
+            && self.fresh.is_empty()
+            && self.given.len() == 0
+            && self.core().injector.len() == 0
     }
 
     /// True every `UNWINDING_YIELDS` calls: a destructor that yields in a loop waits for somebody.
@@ -264,7 +275,7 @@ impl Worker {
     fn turn(&self, task: NonNull<Task>) {
         // SAFETY: a task taken from a queue is alive.
         let header = unsafe { task.as_ref() };
-        if header.party.home().is_null() && !start::bind(self, task) {
+        if header.party.home().is_null() && (self.gives(task) || !start::bind(self, task)) {
             return;
         }
         let strand: *mut Strand = header.strand.get().cast();
@@ -378,6 +389,7 @@ impl Worker {
     fn maintain(&self) {
         timers::fire(self);
         self.share_stacks();
+        self.take_from_stuck();
         #[cfg(feature = "monkey")]
         super::guest::look();
         if self.reactor.has_sources() {
