@@ -196,3 +196,73 @@ fn the_children_of_a_process_that_gave_up_rights_have_none_of_them() {
     let second = ropewalk::process::Process::spawn(user, ()).unwrap().join().unwrap();
     assert_eq!(second, NOBODY, "it was forked from what still has the rights");
 }
+
+#[test]
+fn the_children_of_a_process_that_took_a_filter_have_it() {
+    let name = "the_children_of_a_process_that_took_a_filter_have_it";
+    if let Some(output) = common::child(name) {
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    for error in [libc::ENOTBLK, libc::EXDEV] {
+        // The second filter comes on top of the first, and its answer is the one of the two that counts.
+        assert_eq!(
+            error_of_hostname(()),
+            ropewalk::process::Process::spawn(error_of_hostname, ()).unwrap().join().unwrap()
+        );
+        refuse_hostname(error);
+        assert_eq!(error_of_hostname(()), error);
+        let child = ropewalk::process::Process::spawn(error_of_hostname, ()).unwrap();
+        assert_eq!(child.join().unwrap(), error, "it was forked from what is not filtered");
+    }
+}
+
+/// The error of a call that asks for more than any process may have.
+fn error_of_hostname((): ()) -> i32 {
+    // SAFETY: the kernel looks at the length first.
+    unsafe { libc::syscall(libc::SYS_sethostname, std::ptr::null::<u8>(), usize::MAX) };
+    std::io::Error::last_os_error().raw_os_error().unwrap()
+}
+
+/// Refuses that call to all threads of this process.
+fn refuse_hostname(error: i32) {
+    const TSYNC: u32 = 1;
+    let statement = |code: u32, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+    let mut filter = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, libc::SYS_sethostname as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | error as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: takes numbers only.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    let place = &raw const program;
+    // SAFETY: the program lives through the call, which copies it.
+    let set = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, TSYNC, place) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn the_children_of_a_process_in_another_root_are_in_it_as_well() {
+    let name = "the_children_of_a_process_in_another_root_are_in_it_as_well";
+    if !is_root() {
+        return;
+    }
+    let Ok(folder) = std::env::var("NEW_ROOT") else {
+        let folder = Folder::new("root");
+        let output = common::child_with(name, |command| _ = command.env("NEW_ROOT", &folder.0)).unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    };
+    let sees_proc = |()| Path::new("/proc/self").exists();
+    assert!(ropewalk::process::Process::spawn(sees_proc, ()).unwrap().join().unwrap());
+    std::os::unix::fs::chroot(&folder).unwrap();
+    std::env::set_current_dir("/").unwrap();
+    // Without /proc no template can be started, which is an error.
+    if let Ok(child) = ropewalk::process::Process::spawn(sees_proc, ()) {
+        assert!(!child.join().unwrap(), "it was forked from what has the old root");
+    }
+}

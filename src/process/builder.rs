@@ -41,8 +41,9 @@ use crate::sys::process;
 pub enum StartMethod {
     /// Forked from a template: the same program, started once, with one thread and nothing in it. A process has the
     /// environment, the folder and the streams that its parent has when it starts. What else the kernel lets it inherit
-    /// is as it was when the template was started, by the first process, pool or [`prepare`](super::prepare): user and
-    /// groups, limits, umask, priority, processors, namespaces. A program that changes these later takes `Exec`.
+    /// is as it was when the template was started, by the first process, pool or [`prepare`](super::prepare): limits,
+    /// umask, priority, processors, namespaces. A program that changes these later takes `Exec`. A change of users, groups,
+    /// root directory or filters makes a new template.
     #[default]
     Zygote,
     /// The program is started anew for each process: slower, at an address of its own.

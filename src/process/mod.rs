@@ -42,6 +42,7 @@ mod program;
 pub mod queue;
 mod registry;
 mod request;
+mod rights;
 mod serve;
 mod start;
 mod stdio;

@@ -21,6 +21,7 @@ use super::first::{gone, send};
 use super::handle::Child;
 use super::keeper::{give_up, keeper};
 use super::request::{News, Request, Role, Variable};
+use super::rights::Rights;
 use super::stdio::Stdio;
 use crate::coroutine::unwind;
 use crate::runtime::shield::Shield;
@@ -40,7 +41,7 @@ struct Zygote {
     channel: Channel,
     environment: Vec<Variable>,
     /// What its children have: those of the process when it was started.
-    credentials: process::Credentials,
+    rights: Rights,
     can_fork: bool,
 }
 
@@ -75,8 +76,8 @@ fn zygote() -> Result<Arc<Zygote>, SpawnError> {
     // One that has died has closed its socket; it sends nothing by itself.
     let lives = |zygote: &&Arc<Zygote>| matches!(zygote.channel.try_recv(), Ok(None));
     // A process that has given rights up must not get children that still have them.
-    let credentials = process::credentials();
-    let fits = |zygote: &&Arc<Zygote>| zygote.owner == own && zygote.credentials == credentials;
+    let rights = Rights::now();
+    let fits = |zygote: &&Arc<Zygote>| zygote.owner == own && zygote.rights == rights;
     if let Some(zygote) = slot.as_ref().filter(fits).filter(lives) {
         return Ok(Arc::clone(zygote));
     }
@@ -93,7 +94,7 @@ fn zygote() -> Result<Arc<Zygote>, SpawnError> {
     keeper().map_err(SpawnError::kernel("a thread that starts processes"))?.adopt_bare(pidfd);
     let can_fork = hello.can_fork.is_ok();
     let zygote =
-        Arc::new(Zygote { owner: own, pid, pidfd: own_pidfd, channel, environment, credentials, can_fork });
+        Arc::new(Zygote { owner: own, pid, pidfd: own_pidfd, channel, environment, rights, can_fork });
     *slot = Some(Arc::clone(&zygote));
     drop(slot);
     // Last, and without the lock: a logger is foreign code, which may start processes.

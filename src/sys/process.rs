@@ -322,6 +322,12 @@ pub(crate) fn credentials() -> Credentials {
     Credentials { users, groups, further }
 }
 
+/// Tells whether a filter judges the system calls of the calling thread.
+pub(crate) fn is_filtered() -> bool {
+    // SAFETY: takes numbers only. In a strict mode, the other answer than zero, the caller would be ended.
+    unsafe { libc::prctl(libc::PR_GET_SECCOMP) != 0 }
+}
+
 /// The user whose rights this process has.
 pub(crate) fn effective_user() -> u32 {
     // SAFETY: takes nothing, and cannot fail.
