@@ -6,8 +6,6 @@
 pub mod atomic;
 pub(crate) mod backoff;
 #[doc(hidden)]
-#[cfg(not(loom))]
-pub(crate) mod diagnostics;
 // Their reader is `runtime::backtrace`, where there is one.
 #[cfg(all(not(loom), target_arch = "x86_64", target_pointer_width = "64"))]
 mod bytes;
@@ -23,6 +21,8 @@ pub(crate) mod fork;
 pub mod list;
 #[cfg(not(loom))]
 pub(crate) mod lock;
+#[cfg(not(loom))]
+pub(crate) mod notice;
 #[doc(hidden)]
 pub mod owner_word;
 #[doc(hidden)]

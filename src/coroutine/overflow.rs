@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use super::stack::arena::{find, guard_size, page_size};
 use super::stack::{Header, Stack};
 use super::unwind;
+use crate::base::notice;
 use crate::sys::{memory, signal, thread};
 
 const ALTERNATE: usize = 64 * 1024;
@@ -81,7 +82,7 @@ fn prepare_thread() {
         Ok(alternate) => *own.borrow_mut() = Some(alternate),
         // This may be a coroutine's first frame, which must not unwind.
         Err(error) => {
-            unwind::report(|| log::warn!("stack overflows on this thread will not be named: {error}"))
+            unwind::report(|| notice::warn!("stack overflows on this thread will not be named: {error}"))
         }
     });
 }

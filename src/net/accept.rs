@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::base::notice;
 use crate::io::evented::{Direction, Evented};
 use crate::runtime;
 use crate::sys::socket::{self, RawAddr};
@@ -23,7 +24,7 @@ pub(super) fn accept<L: AsFd>(listener: &Evented<L>) -> io::Result<(OwnedFd, Raw
         match listener.run(Direction::Read, None, |listener| socket::accept(listener.as_fd())) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                 if pause == FIRST_PAUSE {
-                    log::warn!("accept waits for a free descriptor: {error}");
+                    notice::warn!("accept waits for a free descriptor: {error}");
                 }
                 runtime::sleep(pause);
                 pause = (pause * 2).min(LAST_PAUSE);

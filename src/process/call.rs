@@ -12,6 +12,7 @@ use core::cell::RefCell;
 use core::mem;
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::panic::{self, AssertUnwindSafe};
 
@@ -22,6 +23,7 @@ use super::channel::Message;
 use super::codec::{self, DecodeError};
 use super::error::{Failure, SpawnError};
 use super::program;
+use crate::runtime::name_coroutines;
 
 /// First byte of a reply: the value follows.
 const VALUE: u8 = 0;
@@ -174,12 +176,16 @@ pub(crate) fn name_panics(name: &str) {
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
         let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
         let text = text_of(info.payload()).unwrap_or("a value that is not text");
-        eprintln!("{who} panicked{place}:\n{text}");
+        // Not `eprintln`: it panics if stderr is a pipe that nobody reads, and a panic in a hook ends the process.
+        let mut stderr = std::io::stderr().lock();
+        let _ = writeln!(stderr, "{who} panicked{place}:\n{text}");
         if let Some(backtrace) = &backtrace {
-            eprintln!("{backtrace}");
+            let _ = writeln!(stderr, "{backtrace}");
         }
+        drop(stderr);
         let _ = LATEST.try_with(|latest| *latest.borrow_mut() = backtrace);
     }));
+    name_coroutines();
 }
 
 fn text_of(payload: &dyn Any) -> Option<&str> {

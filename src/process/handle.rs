@@ -24,6 +24,7 @@ use super::registry;
 use super::request::News;
 use super::stdio::Pipes;
 use crate::base::lock::Lock;
+use crate::base::notice;
 use crate::coroutine::unwind;
 use crate::io::pollable::{Direction, Pollable};
 use crate::runtime::far;
@@ -101,14 +102,16 @@ impl Child {
                     // Relaxed: a hint for people.
                     let asked = self.sent.load(Ordering::Relaxed) == number;
                     let level = if asked { log::Level::Debug } else { log::Level::Warn };
-                    log::log!(level, "process '{name}' (pid {pid}) was ended by {by} after {after:.1?}");
+                    notice::tell!(level, "process '{name}' (pid {pid}) was ended by {by} after {after:.1?}");
                 }
                 None => {
                     let code = status.code().unwrap_or(-1);
-                    log::warn!("process '{name}' (pid {pid}) exited with code {code} after {after:.1?}");
+                    notice::warn!("process '{name}' (pid {pid}) exited with code {code} after {after:.1?}");
                 }
             },
-            Ended::Lost => log::warn!("process '{name}' (pid {pid}) ended; its status was taken elsewhere"),
+            Ended::Lost => {
+                notice::warn!("process '{name}' (pid {pid}) ended; its status was taken elsewhere")
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::handle::Child;
 use crate::base::lock::Lock;
+use crate::base::notice;
 use crate::channel;
 use crate::coroutine::unwind;
 use crate::io::pollable::Pollable;
@@ -51,7 +52,7 @@ pub(crate) fn detach(child: &Arc<Child>) {
         Ok(keeper) => keeper.adopt(Arc::clone(child)),
         // In a destructor.
         Err(error) => unwind::report(|| {
-            log::warn!("process '{}' stays a zombie when it ends: {error}", child.name);
+            notice::warn!("process '{}' stays a zombie when it ends: {error}", child.name);
         }),
     }
 }
@@ -129,7 +130,7 @@ impl Keeper {
             {
                 if !core::mem::replace(&mut told, true) {
                     unwind::report(|| {
-                        log::error!(
+                        notice::error!(
                             "the thread that starts processes cannot wait, and looks again and again: {error}"
                         );
                     });

@@ -23,6 +23,7 @@ use super::keeper::{give_up, keeper};
 use super::request::{News, Request, Role, Variable};
 use super::rights::Rights;
 use super::stdio::Stdio;
+use crate::base::notice;
 use crate::coroutine::unwind;
 use crate::runtime::shield::Shield;
 use crate::sync::Mutex;
@@ -53,7 +54,9 @@ impl Zygote {
         if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
             let _ = process::pidfd_signal(self.pidfd.as_fd(), self.pid, libc::SIGKILL);
             unwind::report(|| {
-                log::warn!("the process that children are forked from is stopped; another takes its place");
+                notice::warn!(
+                    "the process that children are forked from is stopped; another takes its place"
+                );
             });
         }
     }
@@ -100,7 +103,7 @@ fn zygote() -> Result<Arc<Zygote>, SpawnError> {
     // Last, and without the lock: a logger is foreign code, which may start processes.
     if let Err(why) = &hello.can_fork {
         unwind::report(|| {
-            log::warn!("processes are started anew and not forked, which is slower: {why}");
+            notice::warn!("processes are started anew and not forked, which is slower: {why}");
         });
     }
     Ok(zygote)
@@ -115,7 +118,7 @@ fn discard(zygote: &Arc<Zygote>) {
         drop(dead);
         // Last, and without the lock: a logger is foreign code.
         unwind::report(|| {
-            log::warn!("the process that children are forked from has died; another will be started");
+            notice::warn!("the process that children are forked from has died; another will be started");
         });
     }
 }

@@ -15,6 +15,7 @@ use super::handle::{Child, Process};
 use super::stdio::Pipes;
 use super::{first, start};
 use crate::base::lock::Lock;
+use crate::base::notice;
 use crate::coroutine::unwind;
 use crate::thread::spawn_blocking;
 
@@ -143,7 +144,7 @@ impl Shared {
                 drop(state);
                 // After that: a logger is foreign code.
                 if let Err(error) = &added {
-                    unwind::report(|| log::warn!("no process could be started ahead: {error}"));
+                    unwind::report(|| notice::warn!("no process could be started ahead: {error}"));
                 }
                 if is_done {
                     return;

@@ -1,6 +1,7 @@
 //! A runtime of one's own: how it is built, used and ended.
 #![forbid(unsafe_code)]
 
+use crate::base::notice;
 use core::fmt;
 use core::ptr;
 use core::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Instant;
 use super::core::{Config, Core};
 use super::metrics::{Metrics, WorkerMetrics};
 use super::spawn::{Builder, JoinHandle};
-use super::{far, orphan, sample, worker};
+use super::{far, orphan, panic_hook, sample, worker};
 
 /// Bytes of a stack unless the builder says otherwise.
 pub(crate) const DEFAULT_STACK: usize = 256 * 1024;
@@ -145,8 +146,8 @@ impl RuntimeBuilder {
             )));
         }
         orphan::begin()?;
+        panic_hook::install();
         let Self { name, stack_size, threshold, signal, .. } = self;
-        super::panic_name::install();
         let core = Core::new(Config { name, workers, stack_size, threshold, signal })?;
         let runtime = Runtime { core, threads: Mutex::default() };
         for index in 0..workers {
@@ -341,7 +342,7 @@ impl Drop for Runtime {
         for thread in threads {
             let name = thread.thread().name().unwrap_or("unnamed").to_owned();
             if thread.join().is_err() {
-                log::error!("worker thread '{name}' of runtime '{}' has panicked", self.core.name);
+                notice::error!("worker thread '{name}' of runtime '{}' has panicked", self.core.name);
             }
         }
     }

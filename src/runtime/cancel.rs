@@ -14,7 +14,7 @@ use super::park::{self, Outcome, Waiter};
 use super::party;
 use super::task::{CANCELLED, STARTED, Task, TaskRef};
 use super::worker::{self, Worker};
-use crate::base::diagnostics;
+use crate::base::notice;
 use crate::coroutine::unwind;
 
 /// Asks the task to end. From any thread.
@@ -131,7 +131,7 @@ pub(crate) fn name_the_rest(worker: &Worker) {
          reaches them (a shield, a lock of std, a call on another thread): {names}{more}"
     );
     // A logger may wait for what one of them holds, and the monitor has ended. Without a thread nothing is said.
-    let tell = move || unwind::report(|| diagnostics::warn(format_args!("{text}")));
+    let tell = move || unwind::report(|| notice::warn!("{text}"));
     let _ = std::thread::Builder::new().name(format!("{name}-ends")).spawn(tell);
 }
 

@@ -1,14 +1,23 @@
 //! The global runtime: started on first use, for everybody who did not build one.
 #![forbid(unsafe_code)]
 
+use std::panic;
 use std::sync::OnceLock;
 
 use super::builder::Runtime;
 use super::orphan;
+use crate::sys;
 
 static GLOBAL: OnceLock<Runtime> = OnceLock::new();
 
 /// The runtime that code on plain threads spawns into: one worker a core, default stacks.
+///
+/// # Tests
+/// The test harness captures the output of a test's thread, and of the threads that the thread starts by
+/// [`std::thread::spawn`]. The threads of this runtime belong to no test: what its coroutines print, and the messages
+/// of their panics, appear on the harness's own stdout and stderr, and under no test. A test that builds its own
+/// [`Runtime`] has the output of its coroutines captured with its own. Stable Rust does not let a coroutine
+/// take the capture of its spawner along.
 ///
 /// # Panics
 /// If its threads cannot be started, and in a child that was forked after a runtime had started.
@@ -20,7 +29,13 @@ static GLOBAL: OnceLock<Runtime> = OnceLock::new();
 pub fn global() -> &'static Runtime {
     orphan::refuse();
     GLOBAL.get_or_init(|| {
-        Runtime::new().unwrap_or_else(|error| panic!("the global runtime cannot start: {error}"))
+        // The threads of the runtime outlive the test that needs them first: they must not write into its capture.
+        let made = match sys::thread::on_bare_thread(Runtime::new) {
+            Ok(Ok(made)) => made,
+            Ok(Err(payload)) => panic::resume_unwind(payload),
+            Err(error) => Err(error),
+        };
+        made.unwrap_or_else(|error| panic!("the global runtime cannot start: {error}"))
     })
 }
 

@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use super::park::{Outcome, Reason, Waiter, park};
 use super::task::Task;
+use crate::base::notice;
 use crate::coroutine::unwind::{self, Ended};
 
 pub(crate) const EMPTY: *mut () = ptr::null_mut();
@@ -132,7 +133,7 @@ pub(crate) fn publish(task: &Task) -> Published {
                 // A waker is foreign code; if it panics, that is reported and goes no further.
                 if let Ended::Panicked(payload) = unwind::catch(move || waker.wake()) {
                     unwind::report(|| {
-                        log::error!("the waker of whoever joins coroutine #{} has panicked", task.id);
+                        notice::error!("the waker of whoever joins coroutine #{} has panicked", task.id);
                     });
                     unwind::discard(payload);
                 }

@@ -37,9 +37,9 @@ use super::core::Core;
 use super::refused::{self, Refused};
 use super::slipped::Looks;
 use super::worker::Worker;
-use crate::base::diagnostics;
 use crate::base::lock::Lock;
-use crate::coroutine::unwind;
+use crate::base::notice;
+use crate::coroutine::unwind::{self, Ended};
 use crate::sys;
 
 const WATCHING: u32 = 0;
@@ -100,11 +100,9 @@ impl Monitor {
 
     fn log_notes(&self) {
         let notes = core::mem::take(&mut *self.notes.lock());
-        notes.iter().for_each(|text| unwind::report(|| diagnostics::warn(format_args!("{text}"))));
+        notes.iter().for_each(|text| unwind::report(|| notice::warn!("{text}")));
         if let Some((count, error)) = crate::coroutine::stack::take_refused() {
-            unwind::report(|| {
-                diagnostics::warn(format_args!("{count} free stacks keep their memory: {error}"))
-            });
+            unwind::report(|| notice::warn!("{count} free stacks keep their memory: {error}"));
         }
     }
 
@@ -180,8 +178,8 @@ fn watch(core: &Arc<Core>) {
                 slipped.push((worker, tick, call.number, blocked));
             }
             if !turn.reported
-                && diagnostics::is_enabled()
                 && core.monitor.threshold.is_some_and(|threshold| lasts >= threshold)
+                && wants_warnings()
             {
                 turn.reported = true;
                 long.push((worker, tick, lasts));
@@ -213,18 +211,25 @@ fn watch(core: &Arc<Core>) {
     }
 }
 
+/// Tells whether a report would reach anybody. It asks the logger, which is foreign code.
+fn wants_warnings() -> bool {
+    matches!(unwind::catch(notice::wants_warnings), Ended::Value(true))
+}
+
 fn add_spare(core: &Arc<Core>) -> Option<thread::JoinHandle<()>> {
     let index = core.add_spare()?.index;
     unwind::report(|| {
-        diagnostics::warn(format_args!(
+        notice::warn!(
             "runtime '{}': all workers are in long turns; worker {index} is added for what waits",
             core.name
-        ));
+        );
     });
     match builder::start_worker(core, index) {
         Ok(handle) => Some(handle),
         Err(error) => {
-            unwind::report(|| log::error!("runtime '{}': the spare worker cannot start: {error}", core.name));
+            unwind::report(|| {
+                notice::error!("runtime '{}': the spare worker cannot start: {error}", core.name)
+            });
             None
         }
     }

@@ -7,18 +7,18 @@ use super::core::Core;
 use super::sample::{self, NoSample};
 use super::slipped;
 use super::worker::Worker;
-use crate::base::diagnostics;
+use crate::base::notice;
 use crate::sys::blocked;
 
 /// Says which coroutine keeps a worker, and where it is. The turn is told by its `tick`.
 pub(crate) fn long_turn(core: &Core, worker: &Worker, tick: u64, lasts: Duration) {
     let Seen { who, frames, .. } = Seen::of(core, worker, tick);
-    diagnostics::warn(format_args!(
+    notice::warn!(
         "worker {} of runtime '{}' has run {who} for {} ms without a wait or a yield{frames}",
         worker.index,
         core.name,
         lasts.as_millis()
-    ));
+    );
 }
 
 /// Counts and says which coroutine is blocked in a system call. The turn is told by its `tick`.
@@ -26,14 +26,14 @@ pub(crate) fn slipped(core: &Core, worker: &Worker, tick: u64, number: libc::c_l
     let Seen { name, who, frames } = Seen::of(core, worker, tick);
     // First, because a logger may panic.
     slipped::count(number, name);
-    diagnostics::warn(format_args!(
+    notice::warn!(
         "{who} blocks worker {} of runtime '{}' in system call {number} ({}) for at least {} ms, past the \
          hooks{frames}",
         worker.index,
         core.name,
         blocked::name(number).unwrap_or("unnamed"),
         lasts.as_millis()
-    ));
+    );
 }
 
 /// What is known of the coroutine of a turn.

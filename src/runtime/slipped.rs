@@ -20,6 +20,7 @@ use std::time::Instant;
 
 use super::worker::Worker;
 use crate::base::lock::Lock;
+use crate::base::notice;
 use crate::coroutine::unwind;
 use crate::sys::blocked::{self, Call};
 
@@ -98,7 +99,7 @@ impl Looks {
             Err(error) => {
                 // Relaxed: it only has to be one that says it.
                 if !FAILED.swap(true, Ordering::Relaxed) {
-                    unwind::report(|| log::warn!("blocking calls cannot be told: {error}"));
+                    unwind::report(|| notice::warn!("blocking calls cannot be told: {error}"));
                 }
                 None
             }

@@ -33,6 +33,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 use super::extra::Extra;
 use super::join::{self, JoinError};
 use super::party::Party;
+use crate::base::notice;
 use crate::coroutine::strand::Strand;
 use crate::coroutine::unwind::{self, Ended};
 
@@ -357,7 +358,10 @@ unsafe fn discard<F, T, H>(task: NonNull<Task>) {
 fn drop_quietly<V>(value: V) {
     if let Ended::Panicked(payload) = unwind::catch(move || drop(value)) {
         unwind::report(|| {
-            log::error!("a result that nobody joined panicked while it was dropped: {}", describe(&*payload));
+            notice::error!(
+                "a result that nobody joined panicked while it was dropped: {}",
+                describe(&*payload)
+            );
         });
         unwind::discard(payload);
     }

@@ -25,6 +25,7 @@ use std::thread;
 use super::event::{Events, pass_on};
 use crate::base::event_word::EventWord;
 use crate::base::lock::Lock;
+use crate::base::notice;
 use crate::base::plain::plainly;
 use crate::coroutine::unwind;
 use crate::sync::futex;
@@ -103,7 +104,7 @@ pub(super) fn listen(events: &Arc<dyn Events>, index: usize, key: u32) -> Option
         listener.entries.lock().clear();
         drop(guard);
         // Last, and without the lock: a logger is foreign code.
-        unwind::report(|| log::error!("no thread can be started to wait for shared memory: {error}"));
+        unwind::report(|| notice::error!("no thread can be started to wait for shared memory: {error}"));
         return None;
     }
     listeners.push(listener);
@@ -165,7 +166,9 @@ impl Listener {
             if let Err(error) = unsafe { wait_any(&words) } {
                 if !core::mem::replace(&mut told, true) {
                     unwind::report(|| {
-                        log::error!("shared memory cannot be waited for (futex_waitv, Linux 5.16): {error}");
+                        notice::error!(
+                            "shared memory cannot be waited for (futex_waitv, Linux 5.16): {error}"
+                        );
                     });
                 }
                 thread::sleep(core::time::Duration::from_millis(10));

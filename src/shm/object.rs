@@ -55,6 +55,7 @@ use super::region::Region;
 use super::watch::{self, Mourner};
 use crate::base::event_word::EventWord;
 use crate::base::lock::Lock;
+use crate::base::notice;
 use crate::sys::shared;
 
 /// The most processes that may share one object.
@@ -308,7 +309,7 @@ impl<B: Body> Object<B> {
             if let Err(error) = watch::watch(member, &mourner) {
                 // Once: whoever only tries may come here again and again.
                 let level = if told { log::Level::Debug } else { log::Level::Warn };
-                log::log!(level, "process {} cannot be watched for its end: {error}", member.pid());
+                notice::tell!(level, "process {} cannot be watched for its end: {error}", member.pid());
                 complete = false;
             }
         }

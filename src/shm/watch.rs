@@ -18,6 +18,7 @@ use std::thread;
 use super::forked;
 use super::identity::Identity;
 use crate::base::lock::Lock;
+use crate::base::notice;
 use crate::base::plain::plainly;
 use crate::coroutine::unwind;
 use crate::sys::{epoll, shared};
@@ -135,7 +136,7 @@ impl Watcher {
                 Ok(events) => events.iter().for_each(|event| self.ended(event.u64)),
                 Err(error) => {
                     unwind::report(|| {
-                        log::error!("the end of other processes cannot be waited for: {error}")
+                        notice::error!("the end of other processes cannot be waited for: {error}")
                     });
                     return;
                 }

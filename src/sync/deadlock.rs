@@ -27,6 +27,7 @@ use std::time::Instant;
 use super::futex::shard;
 use super::raw_mutex::RawMutex;
 use crate::base::lock::Lock;
+use crate::base::notice;
 use crate::coroutine::unwind;
 use crate::runtime::party::{self, Party};
 use crate::runtime::{park, who};
@@ -185,7 +186,7 @@ pub(super) fn watched<R>(
             // A logger is foreign code, which may lock. Afterwards the cycle is as it was: all on it wait for ever.
             drop(entered);
             unwind::report(|| {
-                log::error!("{report}\n  all wait in destructors, while they unwind, and for ever")
+                notice::error!("{report}\n  all wait in destructors, while they unwind, and for ever")
             });
             Entered::new(&edge).0
         }

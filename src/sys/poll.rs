@@ -21,3 +21,27 @@ pub(crate) fn wait(wanted: &mut [libc::pollfd], timeout: Option<Duration>) -> io
     let ready = unsafe { libc::ppoll(wanted.as_mut_ptr(), count, limit, core::ptr::null()) };
     if ready < 0 { Err(io::Error::last_os_error()) } else { Ok(ready > 0) }
 }
+
+/// Tells whether a short write is sure to be taken now, as far as the kernel can say: by a terminal, or by a pipe or
+/// a socket that somebody reads and that has room. Never blocks.
+pub(crate) fn takes_a_line(fd: BorrowedFd<'_>) -> bool {
+    let mut found = core::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the kernel writes one `stat`.
+    if unsafe { libc::fstat(fd.as_raw_fd(), found.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: filled in above.
+    let kind = unsafe { found.assume_init() }.st_mode & libc::S_IFMT;
+    let may_be = match kind {
+        libc::S_IFIFO | libc::S_IFSOCK => true,
+        // SAFETY: takes numbers only.
+        libc::S_IFCHR => unsafe { libc::isatty(fd.as_raw_fd()) == 1 },
+        _ => false,
+    };
+    let mut wanted = want(fd, libc::POLLOUT);
+    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let (place, limit) = (core::ptr::from_mut(&mut wanted), core::ptr::from_ref(&now));
+    let args = [place.expose_provenance(), 1, limit.expose_provenance(), 0, 0, 0];
+    // SAFETY: one entry and one timespec, both on this frame; no mask.
+    may_be && unsafe { super::raw::call(libc::SYS_ppoll, args) } == 1 && wanted.revents == libc::POLLOUT
+}

@@ -32,6 +32,41 @@ pub(crate) fn own_stack() -> Option<(usize, usize)> {
     (got == 0).then(|| (lowest.addr(), size))
 }
 
+/// Runs `f` on a thread that the standard library has not started, and waits for its end.
+///
+/// Nothing of the calling thread's that the standard library hands to its threads reaches it, or the threads that it
+/// starts: no capture of output by the test harness.
+pub(crate) fn on_bare_thread<T: Send>(
+    f: impl FnOnce() -> T + Send,
+) -> std::io::Result<std::thread::Result<T>> {
+    struct Work<F, T>(Option<F>, Option<std::thread::Result<T>>);
+    extern "C" fn run<F: FnOnce() -> T, T>(work: *mut libc::c_void) -> *mut libc::c_void {
+        // SAFETY: the thread that has started this one waits for its end, and leaves the work alone until then.
+        let work = unsafe { &mut *work.cast::<Work<F, T>>() };
+        let f = work.0.take().expect("a thread runs its work once");
+        work.1 = Some(std::panic::catch_unwind(core::panic::AssertUnwindSafe(f)));
+        core::ptr::null_mut()
+    }
+    fn start<F: FnOnce() -> T, T>(work: &mut Work<F, T>) -> std::io::Result<libc::pthread_t> {
+        let mut thread = core::mem::MaybeUninit::uninit();
+        let argument = core::ptr::from_mut(work).cast();
+        // SAFETY: the attributes are the default; the caller keeps the work until the thread has ended.
+        let code =
+            unsafe { libc::pthread_create(thread.as_mut_ptr(), core::ptr::null(), run::<F, T>, argument) };
+        if code != 0 {
+            return Err(std::io::Error::from_raw_os_error(code));
+        }
+        // SAFETY: written, because the thread has started.
+        Ok(unsafe { thread.assume_init() })
+    }
+    let mut work = Work(Some(f), None);
+    let thread = start(&mut work)?;
+    // SAFETY: a thread that was started above, and is joined here only.
+    let code = unsafe { libc::pthread_join(thread, core::ptr::null_mut()) };
+    assert_eq!(code, 0, "a thread that was started can be joined");
+    Ok(work.1.expect("a thread that has ended has run its work"))
+}
+
 /// Nanoseconds of the clock that never goes back, the same in every process of the machine.
 pub(crate) fn monotonic() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -3,6 +3,7 @@
 
 use std::panic::{self, AssertUnwindSafe};
 
+use crate::base::notice;
 use crate::coroutine::unwind;
 use crate::sync::{Event, Mutex};
 
@@ -48,7 +49,7 @@ impl<V> Outcome<V> {
             let callbacks = core::mem::take(&mut self.state.lock().callbacks);
             for callback in callbacks {
                 if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| callback(&end))) {
-                    unwind::report(|| log::error!("a callback of a pool's task has panicked"));
+                    unwind::report(|| notice::error!("a callback of a pool's task has panicked"));
                     unwind::discard(payload);
                 }
             }

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::task::{RanOn, SubmitError};
+use crate::base::notice;
 use crate::coroutine::unwind;
 use crate::queue::{GetError, Queue};
 use crate::sync::{Event, Semaphore, WaitGroup};
@@ -112,7 +113,7 @@ impl Core {
         let wanted = short && self.threads() < self.config.threads || self.threads() == 0;
         if wanted && let Err(error) = self.start_thread() {
             unwind::report(|| {
-                log::warn!("pool '{}' goes on with {} threads: {error}", self.config.name, self.threads());
+                notice::warn!("pool '{}' goes on with {} threads: {error}", self.config.name, self.threads());
             });
         }
         Ok(())
@@ -185,7 +186,7 @@ impl Core {
             self.terminate();
             unwind::discard(payload);
             unwind::report(|| {
-                log::error!(
+                notice::error!(
                     "pool '{}' is terminated: the initialiser of worker {worker} has panicked",
                     self.config.name
                 );
@@ -226,7 +227,7 @@ impl Core {
     fn call(&self, job: Job, ran_on: Option<RanOn>) {
         if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| job(ran_on))) {
             unwind::report(|| {
-                log::error!(
+                notice::error!(
                     "pool '{}': what a task has left panicked while it was dropped",
                     self.config.name
                 );

@@ -28,6 +28,7 @@ use super::error::{SubmitError, TaskError};
 use super::outbox::Outboxes;
 use super::ring::{ASKED, Board, Body, INLINE};
 use super::task::{Finished, Slot};
+use crate::base::notice;
 use crate::coroutine::unwind;
 use crate::io::pollable::Pollable;
 use crate::process::StartMethod;
@@ -324,7 +325,7 @@ impl Core {
     pub(super) fn log_reports(&self) {
         let reports = core::mem::take(&mut self.state().reports);
         for (level, text) in reports {
-            unwind::report(|| log::log!(level, "{text}"));
+            unwind::report(|| notice::tell!(level, "{text}"));
         }
     }
 

@@ -17,6 +17,7 @@ use super::error::TaskError;
 use super::task::Finished;
 use super::worker::{Setup, work};
 use super::{post, ring};
+use crate::base::notice;
 use crate::coroutine::unwind;
 use crate::process::call::Call;
 use crate::process::channel::Channel;
@@ -204,7 +205,7 @@ impl Manager {
                 End::Callback(f) => {
                     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| f(finished))) {
                         unwind::report(|| {
-                            log::error!("a callback of pool '{}' has panicked", self.core.config.name);
+                            notice::error!("a callback of pool '{}' has panicked", self.core.config.name);
                         });
                         unwind::discard(payload);
                     }
