@@ -105,6 +105,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "monkey/spawn.rs",
     "monkey/symbols.rs",
     "monkey/time.rs",
+    "monkey/turn.rs",
     "runtime/cancel.rs",
     "runtime/core.rs",
     "runtime/current.rs",

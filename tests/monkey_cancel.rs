@@ -36,6 +36,8 @@ fn cancelled_loops_that_ignore_errors_let_others_of_their_worker_run() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (silent, open) = UnixStream::pair().unwrap();
         let polled = silent.try_clone().unwrap();
+        let (never, _open) = UnixStream::pair().unwrap();
+        never.set_nonblocking(true).unwrap();
         let loops = [
             stubborn(&stop, move || drop(listener.accept())),
             stubborn(&stop, move || drop((&silent).read(&mut [0]))),
@@ -46,6 +48,12 @@ fn cancelled_loops_that_ignore_errors_let_others_of_their_worker_run() {
                 unsafe { libc::poll(&raw mut place, 1, -1) };
             }),
             stubborn(&stop, || drop("localhost:80".to_socket_addrs())),
+            stubborn(&stop, thread::yield_now),
+            stubborn(&stop, || {
+                // SAFETY: a list of none.
+                unsafe { libc::poll(std::ptr::null_mut(), 0, 0) };
+            }),
+            stubborn(&stop, move || drop((&never).read(&mut [0]))),
         ];
         ropewalk::sleep(5 * MS);
         loops.iter().for_each(ropewalk::JoinHandle::cancel);

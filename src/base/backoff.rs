@@ -33,7 +33,7 @@ impl Backoff {
         if self.0 < PAUSES {
             (0..FIRST << self.0).for_each(|_| core::hint::spin_loop());
         } else {
-            std::thread::yield_now();
+            crate::sys::thread::yield_now();
         }
         self.0 = self.0.saturating_add(1);
         self.0 < ROUNDS

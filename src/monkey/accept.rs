@@ -16,6 +16,7 @@ use super::hook::pass;
 use super::shared_listener;
 use super::slot::{self, FORCED, Known, LINGERS, LOW_WATER, SOLE, known};
 use super::symbols::Symbol;
+use super::turn;
 use super::wait::{Attempt, Direction, is_nonblocking, timeout};
 
 /// The caller's place for the peer's address.
@@ -150,7 +151,7 @@ fn flags_of_accepted(listener: Option<Known>) -> u64 {
 fn accept_either(symbol: Symbol, fd: c_int, peer: Peer, flags: c_int) -> c_int {
     let before = errno::get();
     let (listener, answer) = match gate::open(symbol) {
-        true => (known(fd), accept_parking(symbol, fd, peer, flags)),
+        true => (known(fd), turn::after(symbol, accept_parking(symbol, fd, peer, flags))),
         false => (None, accept_plain(fd, peer, flags)),
     };
     if let Ok(new @ 0..) = c_int::try_from(answer)

@@ -10,7 +10,7 @@ use super::offload::offload;
 use super::patch::group::{FILES, SOCKETS};
 use super::slot::{self, FLAGS_KNOWN, FORCED, Known, LINGERS, NO_TIMEOUT, NONBLOCKING, SOLE, WRITES_KNOWN};
 use super::symbols::Symbol;
-use super::{accept, errno, gate, kind, position, record_lock, wait};
+use super::{accept, errno, gate, kind, position, record_lock, turn, wait};
 use crate::runtime::source;
 
 /// Tells whether the table is in use. Counts the call if it comes from a coroutine.
@@ -227,6 +227,12 @@ fn control(symbol: Symbol, fd: c_int, command: c_int, argument: usize) -> c_int 
             errno::set(before);
             answer
         }
+        libc::F_SETLK | libc::F_OFD_SETLK if on_coroutine && gate::is_patched(FILES) => {
+            let before = errno::get();
+            let answer = turn::in_vain(symbol, plain());
+            errno::set(before);
+            answer
+        }
         _ => plain(),
     };
     errno::result(answer) as c_int
@@ -254,7 +260,14 @@ pub(super) unsafe extern "C" fn ioctl(fd: c_int, request: libc::c_ulong, argumen
             return errno::result(answer) as c_int;
         }
     }
-    errno::result(pass!(SYS_ioctl, fd, request, argument)) as c_int
+    let answer = pass!(SYS_ioctl, fd, request, argument);
+    if request == libc::FIONREAD as libc::c_ulong && answer == 0 && gate::open(Symbol::Ioctl) {
+        // How much there is to read: code that waits for some asks again and again.
+        let before = errno::get();
+        turn::in_vain(Symbol::Ioctl, answer);
+        errno::set(before);
+    }
+    errno::result(answer) as c_int
 }
 
 /// libc's `setsockopt`.

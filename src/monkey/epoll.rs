@@ -10,6 +10,7 @@ use super::offload::offload;
 use super::poll::{deadline, deadline_millis};
 use super::ready::Watches;
 use super::symbols::Symbol;
+use super::turn;
 use crate::sys;
 
 /// Where events go.
@@ -38,7 +39,10 @@ fn parking(symbol: Symbol, epoll: c_int, place: Place, until: Option<Instant>) -
         return Watches::new(wanted).run(symbol, until, || place.wait(epoll, 0));
     }
     if until.is_some_and(|until| Instant::now() >= until) {
-        return place.wait(epoll, 0);
+        return match place.wait(epoll, 0) {
+            0 => turn::give(symbol).err().unwrap_or(0),
+            answer => answer,
+        };
     }
     // A signal mask is a thread's: see `poll`. Without any time at all this call does not look for signals.
     match place.wait_fine(epoll, &raw const GLANCE) {

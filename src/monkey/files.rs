@@ -14,7 +14,7 @@ use super::offload::offload;
 use super::slot::{self, Kind, known};
 use super::stream::{Buffers, Way, is_odd};
 use super::symbols::Symbol;
-use super::{errno, file, gate, position};
+use super::{errno, file, gate, position, turn};
 use crate::sys;
 
 /// Reads or writes at an offset.
@@ -230,7 +230,8 @@ pub(super) fn open_either(
     let answer = match gate::open(symbol) {
         true => {
             let at = At { directory, name };
-            cached_name::open(symbol, at, flags, || lent.open(directory, flags, mode))
+            let opened = cached_name::open(symbol, at, flags, || lent.open(directory, flags, mode));
+            turn::after(symbol, opened)
         }
         false => lent.open(directory, flags, mode),
     };

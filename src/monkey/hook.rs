@@ -1,4 +1,5 @@
-//! What a replaced function looks like: the gate, the plain system call, or the way that parks.
+//! What a replaced function looks like: the gate, the plain system call, or the way that parks, and a turn for a call
+//! that has brought nothing (`turn`).
 
 /// Defines a libc function.
 ///
@@ -23,7 +24,7 @@ macro_rules! hook {
                     return $crate::monkey::errno::result($kernel) as $result;
                 }
                 let before = $crate::monkey::errno::get();
-                let answer = $parking;
+                let answer = $crate::monkey::turn::after($crate::monkey::symbols::Symbol::$symbol, $parking);
                 $crate::monkey::errno::set(before);
                 $crate::monkey::errno::result(answer) as $result
             }

@@ -17,6 +17,7 @@ use super::errno::raw;
 use super::slot::{Kind, Known, known};
 use super::symbols::Symbol;
 use super::time::timespec_of;
+use super::turn;
 use super::wait::{Attempt, Direction, enough, is_nonblocking};
 use crate::runtime::source;
 
@@ -52,6 +53,18 @@ impl MessageCall {
 
     /// As [`run`](Self::run). `ends` is set by `call` if nothing more may be moved after what it has moved.
     pub(super) fn run_until(
+        self,
+        way: (c_int, c_int),
+        total: usize,
+        ends: &Cell<bool>,
+        call: impl Fn(usize, c_int) -> isize,
+    ) -> isize {
+        let answer = self.transfer(way, total, ends, call);
+        // A look takes nothing: code that waits for more looks again and again.
+        if answer > 0 && way.1 & libc::MSG_PEEK != 0 { turn::in_vain(self.0, answer) } else { answer }
+    }
+
+    fn transfer(
         self,
         (fd, flags): (c_int, c_int),
         total: usize,

@@ -89,6 +89,7 @@ mod thread;
 mod thread_state;
 mod time;
 mod tried_again;
+mod turn;
 mod vectors;
 mod wait;
 

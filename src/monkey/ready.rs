@@ -13,6 +13,7 @@ use libc::{c_int, c_short, pollfd, sigset_t, timespec};
 use super::hook::pass;
 use super::slot::{Known, known_any};
 use super::symbols::Symbol;
+use super::turn;
 use super::wait::{Direction, cancelled, check_identity, check_identity_later, number};
 use crate::runtime::park::{Outcome, Reason, Waiter, park};
 use crate::runtime::source::Seen;
@@ -66,13 +67,18 @@ impl Watches {
         deadline: Option<Instant>,
         mut ask: impl FnMut() -> isize,
     ) -> isize {
+        let mut waited = false;
         loop {
             for watch in &mut self.list {
                 watch.seen = watch.known.slot.source.ready(watch.direction);
             }
             let answer = ask();
-            if answer != 0 || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if answer != 0 {
                 return answer;
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                // A call of no time has not waited.
+                return if waited { 0 } else { turn::give(symbol).err().unwrap_or(0) };
             }
             for watch in &self.list {
                 if let Some(seen) = watch.seen {
@@ -85,6 +91,7 @@ impl Watches {
             if let Err(error) = self.wait(symbol, until) {
                 return error;
             }
+            waited = true;
         }
     }
 

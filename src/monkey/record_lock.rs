@@ -15,6 +15,7 @@ use super::hook::{hook, pass};
 use super::offload::offload;
 use super::symbols::Symbol;
 use super::time::retry;
+use super::turn;
 
 /// `fcntl` with a command that waits.
 pub(super) fn wait(symbol: Symbol, fd: c_int, command: c_int, argument: usize) -> isize {
@@ -82,10 +83,14 @@ lockf! { Lockf: lockf; Lockf64: lockf64; }
 /// * None; it takes numbers.
 #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn flock(fd: c_int, operation: c_int) -> c_int {
-    let answer = if gate::open(Symbol::Flock) && operation & libc::LOCK_NB == 0 {
+    let answer = if gate::open(Symbol::Flock) {
         let before = errno::get();
-        let answer =
-            retry(Symbol::Flock, raw(libc::EWOULDBLOCK), || pass!(SYS_flock, fd, operation | libc::LOCK_NB));
+        let tries = || pass!(SYS_flock, fd, operation | libc::LOCK_NB);
+        let answer = if operation & libc::LOCK_NB == 0 {
+            retry(Symbol::Flock, raw(libc::EWOULDBLOCK), tries)
+        } else {
+            turn::after(Symbol::Flock, tries())
+        };
         errno::set(before);
         answer
     } else {

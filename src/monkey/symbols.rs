@@ -9,12 +9,12 @@ use super::patch::group::{CHILDREN, FILES, LOCKS, NAMES, PIPES, SOCKETS, TIME, W
 use super::{
     accept, between, by_name, c_lock, child, connect, descriptor, devices, epoll, files, fortified, inner,
     loader, made, message, message_queue, names, old_names, poll, record_lock, signal, spawn, stream,
-    syscall, thread, thread_state, time, tried_again,
+    syscall, thread, thread_state, time, tried_again, turn,
 };
 use crate::runtime::worker_index;
 
 /// Calls that keep the table of descriptors true.
-const EVERY: u32 = SOCKETS | TIME | WAITING | PIPES | FILES | NAMES | CHILDREN | LOCKS;
+pub(super) const EVERY: u32 = SOCKETS | TIME | WAITING | PIPES | FILES | NAMES | CHILDREN | LOCKS;
 
 /// Sets of counters, one for each worker up to this many; those above share.
 const SHARDS: usize = 16;
@@ -77,6 +77,8 @@ symbols! {
     Nanosleep: "nanosleep", TIME, time::nanosleep;
     Usleep: "usleep", TIME, time::usleep;
     Sleep: "sleep", TIME, time::sleep;
+    SchedYield: "sched_yield", TIME, turn::sched_yield;
+    ThrdYield: "thrd_yield", TIME, turn::thrd_yield;
     Read: "read", SOCKETS | PIPES | FILES, stream::read;
     Write: "write", SOCKETS | PIPES | FILES, stream::write;
     Readv: "readv", SOCKETS | PIPES | FILES, stream::readv;

@@ -20,7 +20,7 @@ use super::hook::pass;
 use super::patch::group::LOCKS;
 use super::symbols::Symbol;
 use super::time::duration;
-use super::{descriptor, futex, futex_op, parker, slot, thread_state};
+use super::{descriptor, futex, futex_op, parker, slot, thread_state, turn};
 use crate::base::parker_word::PARKED;
 use crate::runtime::far;
 use crate::sys;
@@ -161,6 +161,9 @@ pub(super) unsafe extern "C" fn syscall(
         let answer = unsafe { futex(args) };
         errno::set(before);
         answer
+    } else if number == libc::SYS_sched_yield {
+        // SAFETY: takes no arguments.
+        return c_long::from(unsafe { turn::sched_yield() });
     } else if let Some(answer) = on_descriptors(number, args) {
         return c_long::from(answer);
     } else {

@@ -17,6 +17,7 @@ use super::errno::{self, raw};
 use super::gate;
 use super::hook::{hook, pass};
 use super::symbols::Symbol;
+use super::turn;
 use crate::runtime::cancel;
 use crate::runtime::far;
 use crate::runtime::park::{Outcome, Reason, Waiter, park};
@@ -24,10 +25,10 @@ use crate::runtime::park::{Outcome, Reason, Waiter, park};
 /// How long a wait for a point of the wall clock goes on before the clock is asked again: it may be set.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Waits for `limit`; `Err` with what was left if it was cancelled.
+/// Waits for `limit`; `Err` with what was left if it was cancelled. A wait of no time gives a turn.
 pub(super) fn wait(symbol: Symbol, limit: Duration) -> Result<(), Duration> {
     if limit.is_zero() {
-        return Ok(());
+        return turn::give(symbol).map_err(|_| Duration::ZERO);
     }
     let deadline = far::after(limit);
     symbol.count_park();
@@ -52,18 +53,21 @@ pub(super) fn retry_until(
     until: Option<Instant>,
     mut call: impl FnMut() -> isize,
 ) -> isize {
-    let mut pause = Duration::from_micros(250);
+    let (mut pause, mut waited) = (Duration::from_micros(250), false);
     loop {
         // The clock first: a call after the deadline is the last one.
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         match call() {
             answer if answer != busy => return answer,
-            _ if left.is_some_and(|left| left.is_zero()) => return busy,
+            _ if left.is_some_and(|left| left.is_zero()) => {
+                return if waited { busy } else { turn::give(symbol).err().unwrap_or(busy) };
+            }
             _ => {}
         }
         if wait(symbol, left.map_or(pause, |left| left.min(pause))).is_err() {
             return raw(libc::ECANCELED);
         }
+        waited = true;
         pause = (pause * 2).min(Duration::from_millis(10));
     }
 }
@@ -103,6 +107,7 @@ unsafe fn sleep_for(symbol: Symbol, request: *const timespec, left: *mut timespe
 /// Waits for a point of a clock. A cancellation ends it early.
 fn sleep_until(clock: clockid_t, until: timespec) -> Result<(), i32> {
     let until = duration(until).ok_or(libc::EINVAL)?;
+    let mut waited = false;
     loop {
         let mut now = timespec_of(Duration::ZERO);
         let answer = pass!(SYS_clock_gettime, clock, &raw mut now);
@@ -111,9 +116,10 @@ fn sleep_until(clock: clockid_t, until: timespec) -> Result<(), i32> {
         }
         let left = until.saturating_sub(duration(now).unwrap_or_default());
         let step = if clock == libc::CLOCK_MONOTONIC { left } else { left.min(LOOK_AGAIN) };
-        if step.is_zero() || wait(Symbol::ClockNanosleep, step).is_err() {
+        if step.is_zero() && waited || wait(Symbol::ClockNanosleep, step).is_err() || step.is_zero() {
             return Ok(());
         }
+        waited = true;
     }
 }
 

@@ -73,8 +73,10 @@ pub(crate) fn tell() {
 
 /// Times that a cancelled coroutine is told so before it has to let others run in between.
 const PATIENCE: u32 = 1_000;
-/// Times that a coroutine of a runtime which ends is told so: about a second.
+/// Times that a coroutine of a runtime which ends is told so, and how long the runtime has been ending by then. A
+/// loop that only gives turns is told millions of times a second, and what it waits for may be on its way.
 const LAST_PATIENCE: u32 = 100_000;
+const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// Counts that a cancelled coroutine is told so, by an unwinding or an error: one that takes no notice, and waits
 /// again, for ever, must neither hold its worker nor keep its runtime from ending without a word.
@@ -84,7 +86,7 @@ pub(crate) fn insist(worker: &Worker, task: &Task) {
         return;
     }
     let name = task.name().unwrap_or("unnamed");
-    if kills == LAST_PATIENCE && worker.core().is_ending() {
+    if kills == LAST_PATIENCE && has_been_ending(worker) {
         eprintln!(
             "coroutine '{name}' (#{}) does not end: runtime '{}' does, but it waits again after {kills} cancelled waits",
             task.id,
@@ -102,6 +104,13 @@ pub(crate) fn insist(worker: &Worker, task: &Task) {
     // The pointer that the worker has given to the party reaches the whole task.
     worker.push_ready(party::current().cast());
     park::suspend(task);
+}
+
+/// Tells whether the runtime of a worker has been ending for as long as a coroutine may take no notice of it.
+fn has_been_ending(worker: &Worker) -> bool {
+    // SAFETY: this is the worker's thread, and no other borrow is alive.
+    let since = unsafe { worker.owner() }.ending_since;
+    worker.core().is_ending() && since.is_some_and(|since| since.elapsed() >= LAST_WAIT)
 }
 
 /// Says once who keeps a worker of a runtime that ends: coroutines that wait although they are cancelled, under a

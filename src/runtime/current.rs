@@ -19,6 +19,7 @@ use super::unwinding::Unwinds;
 use super::worker::Worker;
 use super::{exiting, far, party};
 use crate::coroutine::id;
+use crate::sys;
 
 /// A handle to a coroutine or a plain thread: its name, its number, and the right to unpark it.
 ///
@@ -210,7 +211,7 @@ pub fn yield_now() {
     match task() {
         // SAFETY: the task that runs is alive.
         Some(task) => unsafe { yield_task(task) },
-        None => thread::yield_now(),
+        None => sys::thread::yield_now(),
     }
 }
 
@@ -232,26 +233,68 @@ unsafe fn yield_task(running: NonNull<Task>) {
     park::suspend(task);
 }
 
+/// As [`yield_now`], for a caller that learns of a cancellation by an error number: nothing unwinds. True if the
+/// coroutine is cancelled, or the time of a `timeout` around it is over; then that is noted as told.
+#[cfg(feature = "monkey")]
+pub(crate) fn give_turn() -> bool {
+    let Some(running) = task() else {
+        sys::thread::yield_now();
+        return false;
+    };
+    // SAFETY: the task that runs is alive.
+    let task = unsafe { running.as_ref() };
+    let worker: *const Worker = task.party.home();
+    // SAFETY: the worker that runs this very coroutine.
+    let worker = unsafe { &*worker };
+    if (thread::panicking() || exiting::is_here()) && keeps(worker, worker.unwinds(task)) {
+        return false;
+    }
+    let turns = worker.counters.switches.get();
+    worker.push_ready(running);
+    park::suspend(task);
+    if worker.counters.switches.get() == turns + 1 {
+        // Nobody else was ready here. What the caller waits for may be another thread's.
+        sys::thread::yield_now();
+    }
+    let is_over = || task.party.scopes.earliest().is_some_and(|end| end <= Instant::now());
+    let ends = (task.is_cancelled() || is_over())
+        && worker.unwinds(task) == Unwinds::No
+        && !shield::covers(&task.party);
+    if ends {
+        super::cancel::tell();
+    }
+    ends
+}
+
 /// Whether a coroutine that unwinds, or has called `exit`, keeps its worker.
 ///
 /// # Panics
 /// If the coroutine is cancelled, with the payload of that.
 #[cold]
 fn stays(worker: &Worker, task: &Task) -> bool {
-    if exiting::is_here() {
-        thread::yield_now();
-        worker.drain_inbox();
-        return true;
-    }
     let unwinds = worker.unwinds(task);
-    if unwinds == Unwinds::Yes {
-        // As in `unwinding`: nobody else of the worker is to see this.
-        thread::yield_now();
-        worker.drain_inbox();
-        return !worker.tired_of_unwinding();
+    if keeps(worker, unwinds) {
+        return true;
     }
     if task.is_cancelled() && unwinds == Unwinds::No && !shield::covers(&task.party) {
         raise_cancelled();
+    }
+    false
+}
+
+/// As [`stays`], without a look at cancellations.
+#[cold]
+fn keeps(worker: &Worker, unwinds: Unwinds) -> bool {
+    if exiting::is_here() {
+        sys::thread::yield_now();
+        worker.drain_inbox();
+        return true;
+    }
+    if unwinds == Unwinds::Yes {
+        // As in `unwinding`: nobody else of the worker is to see this.
+        sys::thread::yield_now();
+        worker.drain_inbox();
+        return !worker.tired_of_unwinding();
     }
     false
 }

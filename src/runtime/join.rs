@@ -186,7 +186,7 @@ fn wait_released(node: &Node) {
     let Node::Parked { released, .. } = node else { unreachable!("a joiner parks in a parked node") };
     // Acquire pairs with the Release in `publish`.
     while !released.load(Ordering::Acquire) {
-        std::thread::yield_now();
+        crate::sys::thread::yield_now();
     }
 }
 

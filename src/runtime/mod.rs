@@ -75,7 +75,7 @@ pub use current::{
     Handle, current, is_coroutine, park, park_deadline, park_timeout, shield, sleep, sleep_until, yield_now,
 };
 #[cfg(feature = "monkey")]
-pub(crate) use current::{Parked, note_parked, parked, turns, worker_index};
+pub(crate) use current::{Parked, give_turn, note_parked, parked, turns, worker_index};
 pub use global::{global, set_global};
 pub use join::JoinError;
 pub use join_all::join_all;

@@ -169,7 +169,7 @@ fn await_answer(request: &Request) -> bool {
             ASKED => {}
             // It copies some kilobytes, unless it is preempted.
             _ => {
-                std::thread::yield_now();
+                crate::sys::thread::yield_now();
                 continue;
             }
         }

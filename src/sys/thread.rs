@@ -6,6 +6,15 @@ pub(crate) fn id() -> i32 {
     unsafe { libc::gettid() }
 }
 
+/// Gives the processor to another thread. libc's function is replaced where `monkey` is, so this is the system call.
+pub(crate) fn yield_now() {
+    #[cfg(miri)]
+    std::thread::yield_now();
+    #[cfg(not(miri))]
+    // SAFETY: takes no arguments.
+    let _ = unsafe { super::raw::call(libc::SYS_sched_yield, [0; 6]) };
+}
+
 /// Sends a signal to one thread of this process. An id that no thread of it has is an error.
 pub(crate) fn signal(thread: u32, signal: libc::c_int) -> std::io::Result<()> {
     // SAFETY: takes no arguments and cannot fail.

@@ -130,7 +130,7 @@ impl Core {
                 // A thread of the pool that waited here might be the one that would make room.
                 WhenFull::Block if self.is_own_thread() => {
                     if !self.run_one() {
-                        thread::yield_now();
+                        crate::sys::thread::yield_now();
                     }
                 }
                 WhenFull::Block => {

@@ -153,6 +153,20 @@ const CASES: &[Case] = &[
             seen.call("until past", libc::clock_nanosleep(clock, libc::TIMER_ABSTIME, &past, null_mut()));
         }
         seen.call("sleep", libc::sleep(0));
+        seen.call("no time", libc::nanosleep(&time(0, 0), null_mut()));
+        seen.call("no micros", libc::usleep(0));
+        seen.call(
+            "no time of a clock",
+            libc::clock_nanosleep(libc::CLOCK_REALTIME, 0, &time(0, 0), null_mut()),
+        );
+        unsafe extern "C" {
+            fn thrd_yield();
+        }
+        *libc::__errno_location() = libc::EXDEV;
+        seen.call("sched_yield", libc::sched_yield());
+        thrd_yield();
+        seen.call("sched_yield by number", libc::syscall(libc::SYS_sched_yield));
+        seen.note(*libc::__errno_location() == libc::EXDEV);
     }),
     ("huge", |seen| unsafe {
         let [reading, writing] = pipe();
