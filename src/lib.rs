@@ -70,8 +70,8 @@ pub mod time;
 #[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[doc(inline)]
 pub use coroutine::{
-    Builder, JoinError, JoinHandle, block_on, current, is_coroutine, join_all, park, park_timeout, scope,
-    shield, sleep, spawn, timeout, yield_now,
+    Builder, JoinError, JoinHandle, block_on, current, is_coroutine, join_all, nursery, park, park_timeout,
+    scope, shield, sleep, spawn, timeout, yield_now,
 };
 #[cfg(all(not(loom), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use process::pool::{AnyPool as Pool, Pending};

@@ -116,6 +116,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "runtime/local.rs",
     "runtime/park.rs",
     "runtime/party.rs",
+    "runtime/nursery.rs",
     "runtime/permit.rs",
     "runtime/refused.rs",
     "runtime/remote.rs",

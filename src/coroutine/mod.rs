@@ -39,7 +39,7 @@ pub use typed::{Coroutine, Suspender};
 // The scheduled half is the runtime's; it is offered here because users look for it here.
 #[doc(inline)]
 pub use crate::runtime::{
-    Builder, Canceller, Elapsed, Handle, JoinError, JoinHandle, LocalKey, Scope, ScopedJoinHandle, block_on,
-    current, is_coroutine, join_all, park, park_deadline, park_timeout, scope, shield, sleep, sleep_until,
-    spawn, timeout, yield_now,
+    Builder, Canceller, Elapsed, Handle, JoinError, JoinHandle, LocalKey, Nursery, NurseryJoinHandle, Scope,
+    ScopedJoinHandle, block_on, current, is_coroutine, join_all, nursery, park, park_deadline, park_timeout,
+    scope, shield, sleep, sleep_until, spawn, timeout, yield_now,
 };

@@ -4,6 +4,8 @@
 use core::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 
+use crate::base::notice;
+
 /// The payload that only the root of a coroutine takes.
 pub(crate) struct Kill;
 
@@ -41,6 +43,30 @@ pub(crate) fn discard(payload: Box<dyn Any + Send>) {
 pub(crate) fn report(log: impl FnOnce()) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(log)) {
         discard(payload);
+    }
+}
+
+/// Drops what nobody asks for. A panic of its destructor ends here.
+pub(crate) fn drop_quietly<V>(value: V) {
+    if let Ended::Panicked(payload) = catch(move || drop(value)) {
+        report(|| {
+            notice::error!(
+                "a result that nobody joined panicked while it was dropped: {}",
+                describe(&*payload)
+            );
+        });
+        discard(payload);
+    }
+}
+
+/// The text of a panic payload, as far as it has one.
+pub(crate) fn describe(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "(a payload that is not text)"
     }
 }
 

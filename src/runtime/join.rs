@@ -68,7 +68,7 @@ impl fmt::Debug for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panicked(payload) => {
-                f.debug_tuple("Panicked").field(&super::task::describe(&**payload)).finish()
+                f.debug_tuple("Panicked").field(&unwind::describe(&**payload)).finish()
             }
             Self::Cancelled => f.write_str("Cancelled"),
         }
@@ -79,7 +79,7 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panicked(payload) => {
-                write!(f, "the coroutine panicked: {}", super::task::describe(&**payload))
+                write!(f, "the coroutine panicked: {}", unwind::describe(&**payload))
             }
             Self::Cancelled => f.write_str("the coroutine was cancelled before it returned"),
         }

@@ -3,112 +3,18 @@
 use core::any::Any;
 use core::fmt;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use core::time::Duration;
-use std::collections::HashMap;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::children::{Children, Uncount};
 use super::current::Handle;
-use super::join::{self, JoinError};
-use super::park::Reason;
-use super::permit::Permit;
-use super::shield::Shield;
+use super::join::JoinError;
 use super::spawn::{Builder, JoinHandle};
-use super::task::{Hook, TaskRef};
-use super::{cancel, far, timeout};
-use crate::base::lock::Lock;
+use super::{far, timeout};
 use crate::coroutine::unwind;
-
-#[derive(Debug, Default)]
-struct Children {
-    running: AtomicUsize,
-    /// Children that have panicked, less the panics that a join has taken; below zero while a child is
-    /// joined, and has not counted its own yet.
-    panicked: AtomicIsize,
-    /// Given by the last child.
-    done: Permit,
-    living: Lock<Living>,
-}
-
-/// The children that a cancellation has to reach, by their ids.
-#[derive(Debug, Default)]
-struct Living {
-    tasks: HashMap<u64, TaskRef>,
-    /// The scope is cancelled: a child that comes later is cancelled at once.
-    cancelled: bool,
-}
-
-impl Children {
-    /// Adds a child, which may have ended by now.
-    fn add(&self, task: &TaskRef) {
-        let mut living = self.living.lock();
-        let cancelled = living.cancelled;
-        if !cancelled {
-            living.tasks.insert(task.id, task.clone());
-        }
-        drop(living);
-        if cancelled {
-            cancel::request(task);
-        }
-        // A child that ended before the insertion has not found itself in the map. One that ends later does.
-        if join::is_done(task) {
-            self.remove(task.id);
-        }
-    }
-
-    fn remove(&self, id: u64) {
-        let removed = self.living.lock().tasks.remove(&id);
-        // Here, because the lock is free again.
-        drop(removed);
-    }
-
-    /// Cancels all children, and those that are spawned later.
-    fn cancel(&self) {
-        let mut living = self.living.lock();
-        living.cancelled = true;
-        let tasks = core::mem::take(&mut living.tasks);
-        drop(living);
-        tasks.values().for_each(cancel::request);
-    }
-
-    /// Waits until no child runs. A cancellation point.
-    fn wait(&self) {
-        // Acquire pairs with the Release in `finished`.
-        while self.running.load(Ordering::Acquire) > 0 {
-            self.done.take(Reason::Join, None);
-        }
-    }
-}
-
-/// Held by each child; says that it has ended.
-struct Child(Arc<Children>);
-
-impl Hook for Child {
-    fn finished(&self, id: u64, panicked: bool) {
-        if panicked {
-            // Relaxed: the decrement below publishes it.
-            self.0.panicked.fetch_add(1, Ordering::Relaxed);
-        }
-        self.0.remove(id);
-        // Release: what the child did comes before the parent goes on; pairs with the Acquire in `wait`.
-        if self.0.running.fetch_sub(1, Ordering::Release) == 1 {
-            self.0.done.give();
-        }
-    }
-}
-
-/// Uncounts a child that was not spawned after all: a bad stack size, or no runtime, which panics.
-struct Uncount<'a>(&'a Children);
-
-impl Drop for Uncount<'_> {
-    fn drop(&mut self) {
-        // Relaxed: this thread has just added it, and the scope still runs here.
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Where borrowing coroutines are spawned; see [`scope`].
 ///
@@ -136,7 +42,8 @@ pub struct Scope<'scope, 'env: 'scope> {
 /// coroutines run to their end.
 ///
 /// # Panics
-/// With the payload of `f` if that panics, and if a child that nobody joined has panicked.
+/// With the payload of `f` if that panics, and if a child that nobody joined has panicked. In a
+/// [`nursery`](super::nursery()) the first panic or error cancels the other coroutines.
 ///
 /// # Examples
 /// ```
@@ -151,7 +58,8 @@ pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
-    let scope = Scope { children: Arc::default(), scope: PhantomData, env: PhantomData };
+    // SAFETY: `f` is caught, and this function waits for the children before it ends.
+    let scope = unsafe { Scope::new(Children::default()) };
     let children = &scope.children;
     let mut result = panic::catch_unwind(AssertUnwindSafe(|| f(&scope)));
     let ends = |payload: &(dyn Any + Send)| unwind::is_request(payload) || timeout::is_expired(payload);
@@ -167,17 +75,10 @@ where
     if cancelled {
         children.cancel();
     }
-    {
-        let _shield = Shield::new();
-        children.wait();
-    }
-    // No child runs, so none is added. The tasks own the children's count in their turn.
-    let rest = core::mem::take(&mut children.living.lock().tasks);
-    drop(rest);
+    children.wait_shielded();
     match result {
         Err(payload) => panic::resume_unwind(payload),
-        // Relaxed: ordered by the Acquire above; the joins were made in the scope.
-        Ok(_) if scope.children.panicked.load(Ordering::Relaxed) > 0 => {
+        Ok(_) if children.has_panicked() => {
             panic!("a scoped coroutine panicked, and nobody joined it")
         }
         Ok(value) => value,
@@ -185,6 +86,19 @@ where
 }
 
 impl<'scope> Scope<'scope, '_> {
+    /// Makes a scope without children.
+    ///
+    /// # Safety
+    /// * The scope is lent for `'scope` only by a frame that calls `wait_shielded` on its children before it ends,
+    ///   also if it unwinds.
+    pub(super) unsafe fn new(children: Children) -> Self {
+        Self { children: Arc::new(children), scope: PhantomData, env: PhantomData }
+    }
+
+    pub(super) fn children(&self) -> &Arc<Children> {
+        &self.children
+    }
+
     /// Spawns a coroutine that may borrow whatever outlives the scope. Never blocks.
     pub fn spawn<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
     where
@@ -218,26 +132,19 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        let child = self.count();
+        let child = self.children.count();
         let uncount = Uncount(&self.children);
-        // SAFETY: `scope` does not return before the child has ended, and `'scope` outlives that.
+        // SAFETY: the scope's frame does not end before the child has (see `new`), and `'scope` outlives that.
         let handle = unsafe { builder.spawn_hooked(f, child) }?;
         core::mem::forget(uncount);
         self.children.add(handle.task());
         Ok(ScopedJoinHandle { handle, children: &self.children })
     }
-
-    fn count(&self) -> Child {
-        // Relaxed: the scope's frame, or a child that is itself counted, does this before its end.
-        self.children.running.fetch_add(1, Ordering::Relaxed);
-        Child(Arc::clone(&self.children))
-    }
 }
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Relaxed: a figure for people.
-        f.debug_struct("Scope").field("running", &self.children.running.load(Ordering::Relaxed)).finish()
+        f.debug_struct("Scope").field("running", &self.children.running()).finish()
     }
 }
 
@@ -262,7 +169,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// # Errors
     /// As for [`JoinHandle::join`]; a panic taken here is not raised again by the scope.
     pub fn join(self) -> Result<T, JoinError> {
-        taken(self.children, self.handle.join())
+        self.children.taken(self.handle.join())
     }
 
     /// As [`join`](Self::join), but waits no longer than `limit`.
@@ -299,7 +206,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     pub fn join_deadline(self, deadline: Instant) -> Result<Result<T, JoinError>, Self> {
         let Self { handle, children } = self;
         match handle.join_deadline(deadline) {
-            Ok(result) => Ok(taken(children, result)),
+            Ok(result) => Ok(children.taken(result)),
             Err(handle) => Err(Self { handle, children }),
         }
     }
@@ -328,15 +235,6 @@ impl<T> ScopedJoinHandle<'_, T> {
     pub fn handle(&self) -> Handle {
         self.handle.handle()
     }
-}
-
-/// Counts off a panic that a join has taken, so that the scope does not raise it again.
-fn taken<T>(children: &Children, result: Result<T, JoinError>) -> Result<T, JoinError> {
-    if let Err(JoinError::Panicked(_)) = result {
-        // Relaxed: as in `finished`; a child that joins another does so before its own end.
-        children.panicked.fetch_sub(1, Ordering::Relaxed);
-    }
-    result
 }
 
 impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {

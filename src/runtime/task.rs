@@ -13,8 +13,7 @@
 //! | `STARTED` | the worker that takes it | it is bound to a stack and to that worker |
 //! | `CANCELLED` | anybody | somebody has asked it to end, or its runtime ends |
 //!
-//! The cell of a small closure with a small result is 120 bytes, the most that the C library's allocator gives out and
-//! takes back without looking at what lies beside it.
+//! The cell of a small closure with a small result is 120 bytes, the most that malloc serves from its fast bins.
 //!
 //! Invariants:
 //! * I1: before `STARTED` exactly one queue, or one thread in between, holds the task; after it only
@@ -23,7 +22,6 @@
 //!   whoever the join word names (see `join`).
 //! * I3: references are the handles' and the scheduler's; the memory is freed by whoever drops the last.
 
-use core::any::Any;
 use core::cell::{Cell, UnsafeCell};
 use core::mem::{self, MaybeUninit};
 use core::panic::{RefUnwindSafe, UnwindSafe};
@@ -33,9 +31,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 use super::extra::Extra;
 use super::join::{self, JoinError};
 use super::party::Party;
-use crate::base::notice;
 use crate::coroutine::strand::Strand;
-use crate::coroutine::unwind::{self, Ended};
+use crate::coroutine::unwind::{self, Ended, drop_quietly};
 
 pub(crate) const STARTED: u32 = 1;
 pub(crate) const CANCELLED: u32 = 2;
@@ -72,8 +69,13 @@ struct VTable {
     free: unsafe fn(NonNull<Task>),
 }
 
-/// Called on the coroutine when its result has been stored: how a scope counts its children.
+/// How a scope counts its children, and a nursery learns of their panics.
 pub(crate) trait Hook {
+    /// Called before a result without a value is stored.
+    #[inline]
+    fn failed(&self, _: u64, _: &mut JoinError) {}
+
+    /// Called when the result has been stored.
     fn finished(&self, id: u64, panicked: bool);
 }
 
@@ -318,9 +320,12 @@ unsafe fn refuse<F, T, H: Hook>(task: NonNull<Task>, why: String) {
 /// * The task is alive, and of this very cell type.
 /// * The caller alone touches the stage, and borrows nothing of it.
 #[inline]
-unsafe fn finish<F, T, H: Hook>(task: NonNull<Task>, result: Result<T, JoinError>) {
+unsafe fn finish<F, T, H: Hook>(task: NonNull<Task>, mut result: Result<T, JoinError>) {
     // SAFETY: the caller's duty.
     let cell = unsafe { task.cast::<TaskCell<F, T, H>>().as_ref() };
+    if let Err(error) = &mut result {
+        cell.hook.failed(cell.task.id, error);
+    }
     let panicked = matches!(result, Err(JoinError::Panicked(_)));
     // SAFETY: the caller's duty.
     unsafe { *cell.stage.get() = Stage::Done(result) };
@@ -352,30 +357,6 @@ unsafe fn discard<F, T, H>(task: NonNull<Task>) {
     // SAFETY: I2: the caller is the one party that may touch the stage.
     let stage = mem::replace(unsafe { &mut *cell.stage.get() }, Stage::Empty);
     drop_quietly(stage);
-}
-
-/// Drops what nobody has asked for; a panic there has nobody to go to, so it ends here.
-fn drop_quietly<V>(value: V) {
-    if let Ended::Panicked(payload) = unwind::catch(move || drop(value)) {
-        unwind::report(|| {
-            notice::error!(
-                "a result that nobody joined panicked while it was dropped: {}",
-                describe(&*payload)
-            );
-        });
-        unwind::discard(payload);
-    }
-}
-
-/// The text of a panic payload, as far as it has one.
-pub(crate) fn describe(payload: &(dyn Any + Send)) -> &str {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        text
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text
-    } else {
-        "(a payload that is not text)"
-    }
 }
 
 /// # Safety
