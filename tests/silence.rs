@@ -250,3 +250,39 @@ fn a_test_with_a_runtime_of_its_own_sees_its_own_panics() {
     named(two, &["coroutine 'second'", "the second test's"]);
     assert!(!one.contains("second") && !two.contains("first"), "{text}");
 }
+
+#[cfg(feature = "monkey")]
+#[test]
+fn a_deadlock_of_std_mutexes_is_reported_after_patch_all_as_well() {
+    use std::sync::{Arc, Barrier, Mutex};
+    let test = "a_deadlock_of_std_mutexes_is_reported_after_patch_all_as_well";
+    for patched in ["yes", "no"] {
+        let set = |command: &mut Command| {
+            command.env("PATCHED", patched);
+        };
+        let Some(output) = child_with(test, set) else {
+            if std::env::var("PATCHED").unwrap() == "yes" {
+                ropewalk::monkey::patch_all().unwrap();
+            }
+            let runtime = Runtime::builder().workers(2).name("locked").build().unwrap();
+            let locks = Arc::new([Mutex::new(()), Mutex::new(())]);
+            let both_hold = Arc::new(Barrier::new(2));
+            for n in 0..2 {
+                let (locks, both_hold) = (Arc::clone(&locks), Arc::clone(&both_hold));
+                let takes_both = move || {
+                    let _one = locks[n].lock().unwrap();
+                    both_hold.wait();
+                    let _other = locks[1 - n].lock().unwrap();
+                };
+                drop(Builder::new().name(format!("holder-{n}")).spawn_in(&runtime, takes_both).unwrap());
+            }
+            std::thread::sleep(Duration::from_secs(4));
+            std::process::exit(0);
+        };
+        let stderr = stderr(&output);
+        named(&stderr, &["ropewalk: warning: ", "coroutine 'holder-0'", "coroutine 'holder-1'"]);
+        if patched == "yes" {
+            assert_eq!(stderr.matches("for a lock of std").count(), 2, "each wait once: {stderr}");
+        }
+    }
+}

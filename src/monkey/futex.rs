@@ -21,7 +21,7 @@
 
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::Instant;
 
 use super::errno::raw;
@@ -29,9 +29,11 @@ use super::hook::pass;
 use super::symbols::Symbol;
 use super::{from_handler, gate, parker};
 use crate::base::lock::Lock;
+use crate::runtime::lock_waits::LockWait;
 use crate::runtime::park::{Claimed, Outcome, Reason};
 use crate::runtime::wait_queue::{How, Seen, WaitQueue};
 use crate::runtime::{party, told};
+use crate::sys;
 
 pub(super) const SHARDS: usize = 256;
 
@@ -44,11 +46,18 @@ struct Shard {
     waiting: AtomicUsize,
     /// Those of them in `thread::park`.
     parked: AtomicUsize,
+    /// Waits with a smaller number have been reported as long. Written under the queue's lock.
+    reported: AtomicU64,
     queue: WaitQueue<()>,
 }
 
 static TABLE: [Shard; SHARDS] = [const {
-    Shard { waiting: AtomicUsize::new(0), parked: AtomicUsize::new(0), queue: WaitQueue::new(()) }
+    Shard {
+        waiting: AtomicUsize::new(0),
+        parked: AtomicUsize::new(0),
+        reported: AtomicU64::new(0),
+        queue: WaitQueue::new(()),
+    }
 }; SHARDS];
 
 /// The number of the part for an address.
@@ -104,7 +113,10 @@ pub(super) unsafe fn wait(address: usize, expected: u32, until: Option<Instant>)
     shard.waiting.fetch_add(1, Ordering::Relaxed);
     fence(Ordering::SeqCst);
     let mut outcome = told::wait(until, |until| {
-        let how = How { key: address, ..How::new(Reason::Futex, until) };
+        let is_endless_lock = until.is_none() && is_lock(expected);
+        // The time of a wait that the monitor reports if it lasts.
+        let note = if is_endless_lock { sys::thread::monotonic() } else { 0 };
+        let how = How { key: address, note, ..How::new(Reason::Futex, until) };
         shard.queue.wait_if(how, |(), _| word.load(Ordering::SeqCst) == expected)
     });
     shard.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -118,6 +130,45 @@ pub(super) unsafe fn wait(address: usize, expected: u32, until: Option<Instant>)
         Some(Outcome::TimedOut) => raw(libc::ETIMEDOUT),
         Some(Outcome::Notified) => 0,
         Some(Outcome::Cancelled) => raw(libc::ECANCELED),
+    }
+}
+
+/// Tells whether std waits for a lock while its word holds this: a `Mutex` that is contended, or an `RwLock` that a
+/// writer holds and a reader waits for. Other words may hold the same, by chance.
+fn is_lock(word: u32) -> bool {
+    const CONTENDED: u32 = 2;
+    const WRITE_LOCKED: u32 = (1 << 30) - 1;
+    word == CONTENDED || word & WRITE_LOCKED == WRITE_LOCKED
+}
+
+/// Takes a wait for a lock that began at `before` or earlier, for the report that it lasts. Each is taken once.
+pub(super) fn take_long(before: u64) -> Option<LockWait> {
+    // Relaxed: a wait that is missed is found at the next look.
+    TABLE.iter().filter(|shard| shard.waiting.load(Ordering::Relaxed) != 0).find_map(|shard| {
+        shard.queue.with(|(), list| {
+            let (seen, coroutine) =
+                list.first_coroutine(|seen| shard.may_report(seen) && seen.note <= before)?;
+            // Relaxed: under the lock.
+            shard.reported.store(seen.number + 1, Ordering::Relaxed);
+            Some(LockWait { coroutine, address: seen.key, since: seen.note })
+        })
+    })
+}
+
+/// Tells whether there is a wait for a lock that has not been taken, however young.
+pub(super) fn may_become_long() -> bool {
+    // Relaxed: as above.
+    TABLE.iter().any(|shard| {
+        shard.waiting.load(Ordering::Relaxed) != 0
+            && shard.queue.with(|(), list| list.peek(|seen| shard.may_report(seen)).is_some())
+    })
+}
+
+impl Shard {
+    /// Tells whether a wait, whose queue's lock is held, is for a lock and has not been reported.
+    fn may_report(&self, seen: Seen) -> bool {
+        // Relaxed: under the lock.
+        seen.note != 0 && seen.key & PARK == 0 && seen.number >= self.reported.load(Ordering::Relaxed)
     }
 }
 

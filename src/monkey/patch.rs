@@ -5,8 +5,8 @@ use core::fmt;
 use core::ops::{BitOr, BitOrAssign};
 
 use super::symbols::ALL;
-use super::{gate, parker, self_test, signal};
-use crate::runtime::orphan;
+use super::{futex, gate, parker, self_test, signal};
+use crate::runtime::{lock_waits, orphan};
 
 /// The bits behind [`Patch`].
 pub(super) mod group {
@@ -175,6 +175,7 @@ pub fn patch(groups: Patch) -> Result<(), PatchError> {
     signal::wrap_existing();
     let test = self_test::self_test();
     parker::install();
+    lock_waits::install(lock_waits::Source { take: futex::take_long, has_some: futex::may_become_long });
     gate::patch_in(groups.bits());
     let inactive: Vec<_> = test.inactive_of(groups).collect();
     if inactive.is_empty() { Ok(()) } else { Err(PatchError { inactive, is_orphan: false }) }

@@ -37,6 +37,7 @@ mod injector;
 mod join;
 mod join_all;
 mod local;
+pub(crate) mod lock_waits;
 mod metrics;
 mod monitor;
 pub(crate) mod multi_wait;

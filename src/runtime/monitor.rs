@@ -6,9 +6,10 @@
 //! | one turn lasts longer than the threshold | reports the coroutine and where it is (`sample`), once a turn |
 //! | one turn is blocked in one system call for a tick | reports it, if that is asked for (`slipped`) |
 //! | all workers held up by their turns, and fresh work waits | starts a spare worker |
+//! | a coroutine waits long for a lock of std | reports it, once a wait (`lock_waits`) |
 //! | a worker has something to say in the middle of a wait | logs it |
 //! | there was no stack for a coroutine | drops its closure, and tells its joiner (`refused`) |
-//! | nothing runs for a while | sleeps until a worker wakes up: an idle runtime costs nothing |
+//! | nothing runs for a while | sleeps until a worker wakes up, or a wait for a lock may have to be reported: an idle runtime costs nothing |
 //!
 //! Its word:
 //!
@@ -34,6 +35,7 @@ use std::time::Instant;
 
 use super::builder;
 use super::core::Core;
+use super::lock_waits;
 use super::refused::{self, Refused};
 use super::slipped::Looks;
 use super::worker::Worker;
@@ -51,6 +53,8 @@ const HELD: Duration = Duration::from_millis(100);
 const FLOODS: Duration = Duration::from_secs(1);
 /// Finding the names of a backtrace reads debug information, with deep calls.
 const STACK: usize = 2 << 20;
+/// How often it looks at waits for locks.
+const LOOKS: Duration = Duration::from_millis(250);
 /// Ticks without any turn before the monitor sleeps.
 const QUIET: u32 = 10;
 
@@ -142,6 +146,7 @@ fn watch(core: &Arc<Core>) {
     let mut turns: Vec<Turn> = Vec::new();
     let mut spares = Vec::new();
     let mut quiet = 0;
+    let mut next_look = Instant::now();
     while !core.is_ending() {
         core.monitor.log_notes();
         core.monitor.refused.end_all();
@@ -201,6 +206,10 @@ fn watch(core: &Arc<Core>) {
         for (worker, tick, lasts) in long {
             unwind::report(|| super::report::long_turn(core, worker, tick, lasts));
         }
+        if now >= next_look {
+            next_look = now + LOOKS;
+            lock_waits::report(core.monitor.threshold);
+        }
         quiet = if moved { 0 } else { quiet + 1 };
         rest(core, &mut quiet);
     }
@@ -252,7 +261,11 @@ fn rest(core: &Core, quiet: &mut u32) {
         word.store(WATCHING, Ordering::SeqCst);
         return;
     }
+    let nap = lock_waits::nap(core.monitor.threshold);
     while word.load(Ordering::SeqCst) == ASLEEP {
-        sys::futex::wait(word, ASLEEP, None);
+        sys::futex::wait(word, ASLEEP, nap);
+        if nap.is_some() {
+            word.store(WATCHING, Ordering::SeqCst);
+        }
     }
 }

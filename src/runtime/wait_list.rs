@@ -4,7 +4,11 @@
 
 use core::ptr::{self, NonNull};
 
+#[cfg(feature = "monkey")]
+use super::current::Handle;
 use super::park::{Claimed, Waiter};
+#[cfg(feature = "monkey")]
+use super::task::TaskRef;
 
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -43,7 +47,8 @@ pub(crate) struct Seen {
     pub(crate) key: usize,
     /// A second word of its.
     pub(crate) note: u64,
-    pub(super) number: u64,
+    /// Its number among all that have entered the queue.
+    pub(crate) number: u64,
 }
 
 impl WaitList {
@@ -107,16 +112,36 @@ impl WaitList {
 
     /// The first waiter that `fits`, without waking it.
     pub(crate) fn peek(&self, mut fits: impl FnMut(Seen) -> bool) -> Option<Seen> {
+        self.peek_at(|entry| fits(entry.seen()))
+    }
+
+    fn peek_at(&self, mut fits: impl FnMut(&Entry) -> bool) -> Option<Seen> {
         let mut at = self.head;
         // SAFETY: null or a linked entry, which lives (I1).
         while let Some(entry) = unsafe { at.as_ref() } {
-            let seen = entry.seen();
-            if fits(seen) {
-                return Some(seen);
+            if fits(entry) {
+                return Some(entry.seen());
             }
             at = entry.next;
         }
         None
+    }
+
+    /// The first waiter that `fits` and is a spawned coroutine, and that coroutine.
+    #[cfg(feature = "monkey")]
+    pub(crate) fn first_coroutine(&self, mut fits: impl FnMut(Seen) -> bool) -> Option<(Seen, Handle)> {
+        let mut found = None;
+        let seen = self.peek_at(|entry| {
+            let party = entry.waiter.party();
+            // SAFETY: a linked entry's party lives (I1).
+            let is_coroutine = !unsafe { party.as_ref() }.home().is_null();
+            if is_coroutine && fits(entry.seen()) {
+                // SAFETY: as above, and a party with a home is the first field of a task.
+                found = Some(Handle::of(&unsafe { TaskRef::retain(party.cast()) }));
+            }
+            found.is_some()
+        })?;
+        found.map(|handle| (seen, handle))
     }
 
     /// Ends the wait of the first waiter that `fits`; whoever calls must wake it, after the lock.
