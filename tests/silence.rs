@@ -286,3 +286,16 @@ fn a_deadlock_of_std_mutexes_is_reported_after_patch_all_as_well() {
         }
     }
 }
+
+#[test]
+fn a_panic_in_a_child_process_names_the_process_and_the_coroutine() {
+    use ropewalk::process::Process;
+    let Some(output) = child("a_panic_in_a_child_process_names_the_process_and_the_coroutine") else {
+        let on_reader = |(): ()| panic_on_reader();
+        return Process::builder().name("printer").spawn(on_reader, ()).unwrap().join().unwrap();
+    };
+    let stderr = stderr(&output);
+    assert!(output.status.success(), "{stderr}");
+    named(&stderr, &["coroutine 'reader' (#", "process 'printer' (pid ", "out of paper"]);
+    assert_eq!(stderr.matches("panics:\n").count(), 1, "{stderr}");
+}

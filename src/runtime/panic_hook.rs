@@ -19,21 +19,28 @@ use super::current;
 use crate::base::notice;
 use crate::sys;
 
+static IS_INSTALLED: AtomicBool = AtomicBool::new(false);
+
 /// Puts the hook in front of the one that is there, once in a process.
 pub(super) fn install() {
-    static IS_INSTALLED: AtomicBool = AtomicBool::new(false);
     // The hook cannot be taken on a thread that unwinds: the next runtime does it then.
     // Relaxed: it is only a matter of who does it.
     if !thread::panicking() && !IS_INSTALLED.swap(true, Ordering::Relaxed) {
-        name_coroutines();
+        put_in_front();
     }
 }
 
-/// Puts the hook in front of the one that is there.
+/// Puts the hook in front of one that has just replaced all others.
 ///
 /// # Panics
 /// On a thread that unwinds.
 pub(crate) fn name_coroutines() {
+    // Relaxed: as above.
+    IS_INSTALLED.store(true, Ordering::Relaxed);
+    put_in_front();
+}
+
+fn put_in_front() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         write_name();
