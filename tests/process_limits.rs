@@ -9,11 +9,14 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use common::watched;
+use ropewalk::process::queue::GetError;
 use ropewalk::process::{
-    Fd, Pool, Process, ProcessError, Queue, Resource, SpawnError, StartMethod, Stdio, TaskError, children,
-    pipe, prepare,
+    Fd, Mutex, Pool, Process, ProcessError, Queue, Resource, SpawnError, StartMethod, Stdio, TaskError,
+    children, pipe, prepare,
 };
 use ropewalk::shm::Region;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Processes of the calling one, by pid and name; with the dead ones that nobody has taken in, named `zombie`.
 fn own_children() -> Vec<(u32, String)> {
@@ -257,6 +260,68 @@ fn a_queue_whose_getter_has_no_descriptors_left_gives_an_error_and_the_next_mess
         let (number, handle) = queue.get().unwrap();
         handle.unwrap().put(9).unwrap();
         assert_eq!((number, inner.get()), (3, Ok(9)));
+    });
+}
+
+/// Is sent as a mutex and a descriptor, and received as bytes and, at first, as a plain descriptor.
+enum Disguised {
+    Sent(Mutex<u64>, Fd),
+    Come(Result<Fd, String>, Vec<u8>),
+}
+
+impl Serialize for Disguised {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Sent(mutex, fd) => (mutex, fd).serialize(serializer),
+            Self::Come(..) => Err(serde::ser::Error::custom("it is sent once")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Disguised {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts;
+        impl<'de> Visitor<'de> for Parts {
+            type Value = Disguised;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Disguised, A::Error> {
+                let fd = parts.next_element::<Fd>().map_err(|error| error.to_string());
+                let fd = fd.and_then(|fd| fd.ok_or_else(|| "nothing came".to_owned()));
+                let bytes = std::iter::from_fn(|| parts.next_element::<u8>().ok().flatten()).collect();
+                Ok(Disguised::Come(fd, bytes))
+            }
+        }
+        deserializer.deserialize_tuple(6, Parts)
+    }
+}
+
+#[test]
+fn a_queues_message_whose_descriptors_came_in_part_is_no_value_of_any_type() {
+    in_child(Some((Resource::OpenFiles, 60)), |()| {
+        let queue = Queue::<Disguised>::bounded(8).unwrap();
+        let mutex = Mutex::new(7).unwrap();
+        let (reader, _writer) = std::io::pipe().unwrap();
+        for left in 0..3 {
+            let fd = reader.try_clone().unwrap().into_fd();
+            queue.put(Disguised::Sent(mutex.clone(), fd)).unwrap_or_else(|error| panic!("{error}"));
+            let mut taken = take_all_descriptors();
+            taken.truncate(taken.len() - left);
+            let got = queue.get();
+            drop(taken);
+            match got {
+                Err(GetError::Decode(error)) => {
+                    assert!(left < 2 && error.to_string().contains("ulimit -n"), "{left} left: {error}");
+                }
+                // The mutex's memory is no plain descriptor.
+                Ok(Disguised::Come(Err(_), _)) if left == 2 => {}
+                Ok(Disguised::Come(fd, bytes)) => panic!("{left} left: {fd:?} {bytes:?}"),
+                other => panic!("{left} left: {:?}", other.map(drop)),
+            }
+        }
     });
 }
 

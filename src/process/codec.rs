@@ -109,6 +109,17 @@ pub(crate) fn encode<T: Serialize + ?Sized>(
 /// Why descriptors of a message are missing.
 const LIMIT: &str = "this process may not have as many (ulimit -n)";
 
+/// Makes a value of a message that was sent with descriptors. As [`decode`], but an error if none of them has come.
+pub(crate) fn decode_with_handles<T: DeserializeOwned>(
+    bytes: &[u8],
+    fds: Vec<OwnedFd>,
+) -> Result<T, DecodeError> {
+    if fds.is_empty() {
+        return Err(DecodeError::new::<T>(&format!("none of its descriptors came: {LIMIT}")));
+    }
+    decode(bytes, fds)
+}
+
 /// Makes a value of the whole of `bytes` and the descriptors that came with them.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], fds: Vec<OwnedFd>) -> Result<T, DecodeError> {
     let failed = |cause: String| DecodeError { what: type_name::<T>().to_owned(), cause };

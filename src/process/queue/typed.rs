@@ -16,7 +16,7 @@ use super::handle::Queue;
 use super::put::{NotPut, Parcel};
 use super::record::{ENCODED, WITH_HANDLES};
 use super::wires::NUMBER;
-use crate::process::codec::{DecodeError, EncodeError, decode, encode};
+use crate::process::codec::{DecodeError, EncodeError, decode, decode_with_handles, encode};
 use crate::runtime::far;
 use crate::sys::message::MOST_FDS;
 
@@ -164,7 +164,7 @@ impl<T: DeserializeOwned> Queue<T> {
         let value = match got {
             Ok((ENCODED, _)) => decode(&bytes, Vec::new()).map_err(GetError::Decode),
             Ok((WITH_HANDLES, fds)) if bytes.len() >= NUMBER => {
-                decode(&bytes[..bytes.len() - NUMBER], fds).map_err(GetError::Decode)
+                decode_with_handles(&bytes[..bytes.len() - NUMBER], fds).map_err(GetError::Decode)
             }
             Ok(_) => Err(GetError::Decode(DecodeError::new::<T>("it is a slice of plain data"))),
             Err(NotGot::Empty) => Err(GetError::Empty),
