@@ -51,6 +51,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "runtime/backtrace/x86_64.rs",
     "process/call.rs",
     "process/divert.rs",
+    "process/inherited.rs",
     "process/pool/outbox.rs",
     "process/pool/ring.rs",
     "process/serve.rs",

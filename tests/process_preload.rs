@@ -5,11 +5,16 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod common;
+#[path = "common/refusal.rs"]
+mod refusal;
 
+use std::io::Read;
+use std::os::fd::FromRawFd;
 use std::path::PathBuf;
 use std::process::Command;
 
 use common::{child_with, watched};
+use refusal::{Refused, refuse};
 use ropewalk::process::{Pool, Process, Queue, StartMethod, prepare};
 
 const METHODS: [StartMethod; 2] = [StartMethod::Zygote, StartMethod::Exec];
@@ -43,6 +48,11 @@ impl Drop for Library {
 
 /// Runs a test of this program with the library; true in the program that is to do the test's work.
 fn with_library(test: &str, name: &str, text: &str) -> bool {
+    with_library_refusing(test, name, text, &[])
+}
+
+/// As [`with_library`], with system calls refused.
+fn with_library_refusing(test: &str, name: &str, text: &str, refused: &[(Refused, i32)]) -> bool {
     if std::env::var_os("ROPEWALK_CHILD").is_some() {
         return true;
     }
@@ -50,6 +60,7 @@ fn with_library(test: &str, name: &str, text: &str) -> bool {
     let log = library.0.with_extension("log");
     let output = child_with(test, |command| {
         command.env("LD_PRELOAD", &library.0).env("ROPEWALK_LOG", &log);
+        refuse(command, refused);
     });
     let output = output.unwrap();
     assert!(
@@ -178,22 +189,41 @@ fn a_library_that_forks_helpers_keeps_nobody_waiting_for_the_dead() {
     unsafe { libc::kill(0, libc::SIGTERM) };
 }
 
+/// Opens a file without the flag that closes it at an exec, as most of C does it.
+const OPENS: &str = r#"
+    #include <fcntl.h>
+    #include <stdlib.h>
+    #include <unistd.h>
+    int library_descriptor = -1;
+    __attribute__((constructor)) static void begin(void) {
+        library_descriptor = open(getenv("ROPEWALK_LOG"), O_CREAT | O_APPEND | O_WRONLY, 0600);
+    }
+"#;
+
 #[test]
 fn a_descriptor_that_a_library_has_opened_before_main_stays_its_own() {
     const TEST: &str = "a_descriptor_that_a_library_has_opened_before_main_stays_its_own";
-    // Without the flag that closes it at an exec, as most of C does it.
-    let text = r#"
-        #include <fcntl.h>
-        #include <stdlib.h>
-        #include <unistd.h>
-        int library_descriptor = -1;
-        __attribute__((constructor)) static void begin(void) {
-            library_descriptor = open(getenv("ROPEWALK_LOG"), O_CREAT | O_APPEND | O_WRONLY, 0600);
-        }
-    "#;
-    if !with_library(TEST, "opens", text) {
-        return;
+    if with_library(TEST, "opens", OPENS) {
+        descriptors_go_where_they_belong();
     }
+}
+
+#[test]
+fn it_stays_its_own_where_a_container_does_not_tell_open_files_apart() {
+    const TEST: &str = "it_stays_its_own_where_a_container_does_not_tell_open_files_apart";
+    let refused = [(Refused::Call(libc::SYS_kcmp), libc::EPERM)];
+    if with_library_refusing(TEST, "opens", OPENS, &refused) {
+        descriptors_go_where_they_belong();
+    }
+}
+
+/// Where the library opens a file before `main`: each child has its own, and none of the parent's.
+fn descriptors_go_where_they_belong() {
+    let mut ends = [0; 2];
+    // SAFETY: a place for two numbers.
+    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    // SAFETY: they were made for this alone.
+    let [mut reader, writer] = ends.map(|end| unsafe { std::fs::File::from_raw_fd(end) });
     watched(|| {
         let link = |()| {
             // SAFETY: the library has a number of that name.
@@ -215,4 +245,7 @@ fn a_descriptor_that_a_library_has_opened_before_main_stays_its_own() {
             }
         }
     });
+    drop(writer);
+    // The template lives, and does not have the other end.
+    watched(move || assert_eq!(reader.read(&mut [0]).unwrap(), 0));
 }

@@ -45,8 +45,9 @@ pub(super) struct At {
 }
 
 impl At {
-    fn open(self, flags: c_int, resolve: u64) -> isize {
-        let how = [flags as u32 as u64, 0, resolve];
+    /// Opens the name if the caches know it.
+    fn open_cached(self, flags: c_int) -> isize {
+        let how = [flags as u32 as u64, 0, RESOLVE_CACHED];
         pass!(SYS_openat2, self.directory, self.name, how.as_ptr(), size_of_val(&how))
     }
 }
@@ -81,7 +82,7 @@ impl Drop for Found {
 impl Found {
     /// `Err` with an answer, or without one if the caches have none.
     fn find(symbol: Symbol, at: At, no_follow: c_int) -> Result<Self, Option<isize>> {
-        let fd = at.open(libc::O_PATH | libc::O_CLOEXEC | no_follow, RESOLVE_CACHED);
+        let fd = at.open_cached(libc::O_PATH | libc::O_CLOEXEC | no_follow);
         if fd < 0 {
             return Err(is_answer(fd).then_some(fd));
         }
@@ -160,7 +161,9 @@ fn away(symbol: Symbol, at: At, no_follow: c_int, call: impl Fn() -> isize + Syn
     let lent = Lent(at);
     let answer = offload(symbol, || {
         let at = lent.get();
-        let fd = at.open(libc::O_PATH | libc::O_CLOEXEC | no_follow, 0);
+        // Not `openat2`, which containers refuse, and kernels before 5.6 do not have.
+        let flags = libc::O_PATH | libc::O_CLOEXEC | no_follow;
+        let fd = pass!(SYS_openat, at.directory, at.name, flags, 0);
         if fd >= 0 {
             let is_proc = file_system::is_proc(fd as c_int);
             pass!(SYS_close, fd);
@@ -185,7 +188,7 @@ pub(super) fn open(symbol: Symbol, at: At, flags: c_int, call: impl Fn() -> isiz
         if kind != libc::S_IFREG && kind != libc::S_IFDIR {
             return None;
         }
-        let fd = at.open(flags | libc::O_NONBLOCK, RESOLVE_CACHED);
+        let fd = at.open_cached(flags | libc::O_NONBLOCK);
         if fd < 0 {
             return is_answer(fd).then_some(fd);
         }

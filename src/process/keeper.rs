@@ -17,6 +17,7 @@ use crate::channel;
 use crate::coroutine::unwind;
 use crate::io::pollable::Pollable;
 use crate::sync::Mutex;
+use crate::sys::thread::explain_start;
 use crate::sys::{epoll, poll, process};
 
 /// How long it rests where the kernel does not let it wait: for more descriptors than this process may have, since
@@ -75,7 +76,10 @@ impl Keeper {
     pub(crate) fn start() -> io::Result<Arc<Self>> {
         let keeper = Arc::new(Self { orders: Lock::new(Vec::new()), bell: epoll::eventfd()? });
         let own = Arc::clone(&keeper);
-        std::thread::Builder::new().name("ropewalk-keeper".to_owned()).spawn(move || own.keep())?;
+        std::thread::Builder::new()
+            .name("ropewalk-keeper".to_owned())
+            .spawn(move || own.keep())
+            .map_err(explain_start)?;
         Ok(keeper)
     }
 

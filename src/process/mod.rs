@@ -10,7 +10,7 @@
 //! slices (`Queue<[u8]>`), or not at all: see [`shm`](crate::shm).
 //!
 //! Reading order: `io::passing` (descriptors beside bytes), `codec`, `channel` (whole messages), `program`
-//! (code as a number), `call`; then a start: `start`, `request` and `first` (the parent), `divert` and `serve` (the
+//! (code as a number), `call`; then a start: `start`, `request` and `first` (the parent), `divert`, `serve` and `inherited` (the
 //! child), `keeper` (the thread they hang on); then `handle`, `stdio`, `builder`, `warm`, `pipe` and
 //! `pool`. What processes share: `shm`, then `queue` and `sync`; and `wait` for the first of them all.
 //!
@@ -35,6 +35,7 @@ mod exec;
 mod fd;
 mod first;
 mod handle;
+mod inherited;
 mod keeper;
 mod pipe;
 pub(crate) mod pool;

@@ -13,8 +13,8 @@ use super::call::{self, Call};
 use super::channel::Channel;
 use super::codec;
 use super::error::Failure;
-use super::program;
 use super::request::{Hello, News, Request, Role};
+use super::{inherited, program};
 use crate::coroutine::overflow;
 use crate::sys::process::{self, FirstThread, Forked};
 
@@ -34,7 +34,7 @@ pub(crate) fn own_name() -> Option<&'static str> {
 pub(crate) fn serve(role: Role, socket: OwnedFd) -> ! {
     process::block_signals(true);
     process::ignore_broken_pipes();
-    close_inherited();
+    inherited::close_inherited();
     // Standard input was the socket.
     if place_null(0).is_err() {
         process::end(LOST);
@@ -213,22 +213,4 @@ fn place_null(number: RawFd) -> std::io::Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     // SAFETY: a standard stream is owned by nobody.
     unsafe { process::place(null.as_fd(), number) }
-}
-
-/// Closes what an exec has let through, besides the standard streams. Those have no mark to be closed by an exec, and
-/// are the parent's too; without the latter they are of a library that has opened them before `main`, and stay.
-fn close_inherited() {
-    let parent = process::parent();
-    let Ok(folder) = fs::read_dir("/proc/self/fd") else { return };
-    let numbers = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
-    let numbers: Vec<RawFd> = numbers.filter(|number| *number > 2).collect();
-    for number in numbers {
-        let came_through = matches!(process::closes_on_exec(number), Ok(false))
-            // Where the kernel does not tell, to leak one is worse.
-            && process::shares_file(parent, number).unwrap_or(true);
-        if came_through {
-            // SAFETY: it was open before this program began, so nothing in it owns it.
-            unsafe { process::close(number) };
-        }
-    }
 }

@@ -49,10 +49,13 @@ struct Zygote {
 impl Zygote {
     /// Ends it if it is stopped: whoever has done that may never let it go on, and others wait. (A debugger that
     /// holds it is another state.)
-    fn end_if_stopped(&self) {
+    fn end_if_stopped(self: &Arc<Self>) {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         if stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
-            let _ = process::pidfd_signal(self.pidfd.as_fd(), self.pid, libc::SIGKILL);
+            let own = Arc::clone(self);
+            // On the keeper's thread, which takes its end in.
+            let end = move || process::pidfd_signal(own.pidfd.as_fd(), own.pid, libc::SIGKILL);
+            let _ = keeper().and_then(|keeper| keeper.run(end));
             unwind::report(|| {
                 notice::warn!(
                     "the process that children are forked from is stopped; another takes its place"
@@ -224,6 +227,8 @@ fn by_zygote(plan: &Plan) -> Result<Arc<Child>, Failed> {
                     break (pid, pidfd);
                 }
             }
+            // Neither flag nor call is to be had here; an exec needs neither.
+            Ok(News::Failed(libc::EPERM | libc::ENOSYS | libc::EINVAL)) => return by_exec(plan),
             Ok(News::Failed(number)) => {
                 let error = io::Error::from_raw_os_error(number);
                 return Err(SpawnError::kernel("a fork by the zygote")(error).into());

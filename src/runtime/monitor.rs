@@ -43,6 +43,7 @@ use crate::base::lock::Lock;
 use crate::base::notice;
 use crate::coroutine::unwind::{self, Ended};
 use crate::sys;
+use crate::sys::thread::explain_start;
 
 const WATCHING: u32 = 0;
 const ASLEEP: u32 = 1;
@@ -122,7 +123,7 @@ impl Monitor {
 pub(crate) fn start(core: &Arc<Core>) -> io::Result<thread::JoinHandle<()>> {
     let core = Arc::clone(core);
     let name = format!("{}-monitor", core.name);
-    thread::Builder::new().name(name).stack_size(STACK).spawn(move || watch(&core))
+    thread::Builder::new().name(name).stack_size(STACK).spawn(move || watch(&core)).map_err(explain_start)
 }
 
 /// What the monitor remembers of a worker.

@@ -21,6 +21,7 @@ use crate::base::lock::Lock;
 use crate::base::notice;
 use crate::base::plain::plainly;
 use crate::coroutine::unwind;
+use crate::sys::thread::explain_start;
 use crate::sys::{epoll, shared};
 
 /// Something that is shared with other processes and wants to know of their deaths.
@@ -54,7 +55,7 @@ fn watcher() -> io::Result<Arc<Watcher>> {
     let own = Arc::clone(&watcher);
     let builder = thread::Builder::new().name("ropewalk-watcher".to_owned()).stack_size(256 * 1024);
     // Plainly: the place is locked.
-    plainly(|| builder.spawn(move || own.run()))?;
+    plainly(|| builder.spawn(move || own.run())).map_err(explain_start)?;
     *place = Some((process, Arc::clone(&watcher)));
     Ok(watcher)
 }

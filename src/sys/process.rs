@@ -1,5 +1,6 @@
 //! Processes: making, waiting, signalling, and what a child sets up for itself.
 
+use core::time::Duration;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -92,7 +93,10 @@ pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
-/// Sends a signal to a child of this process that has the number `pid`; zero sends none and only looks.
+/// Sends a signal to a child of this process that has the number `pid`; zero sends none and only looks. `ESRCH` if it
+/// has ended.
+///
+/// Nobody may take the child's end in meanwhile: where a filter refuses `pidfd_send_signal`, the number is what counts.
 pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, pid: u32, signal: i32) -> io::Result<()> {
     let none: *const libc::siginfo_t = core::ptr::null();
     // SAFETY: null asks for the usual siginfo.
@@ -101,9 +105,12 @@ pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, pid: u32, signal: i32) -> io::
         return Ok(());
     }
     match io::Error::last_os_error() {
-        // A filter refuses the call. A child keeps its number until its end is taken in, so the older call reaches no
-        // other process; where the child is another user's now, that answers EPERM as well.
+        // A child keeps its number until its end is taken in. Where it is another user's now, `kill` answers EPERM too.
         error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+            // Where SIGCHLD is ignored, the kernel takes the end in: then the number may be another process's.
+            if super::poll::wait(&mut [super::poll::want(pidfd, libc::POLLIN)], Some(Duration::ZERO))? {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
             // SAFETY: takes numbers only.
             check(unsafe { libc::kill(pid.cast_signed(), signal) })
         }

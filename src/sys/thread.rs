@@ -15,6 +15,17 @@ pub(crate) fn yield_now() {
     let _ = unsafe { super::raw::call(libc::SYS_sched_yield, [0; 6]) };
 }
 
+/// Says what a refused start of a thread needs, where the error's number does not.
+pub(crate) fn explain_start(error: std::io::Error) -> std::io::Error {
+    // No thread of this crate is given a scheduling policy, so pthread_create(3) has no other reason for it.
+    if error.raw_os_error() != Some(libc::EPERM) {
+        return error;
+    }
+    let text = "no thread can be started: a seccomp filter that refuses clone3 has to answer ENOSYS, not EPERM, so that \
+                the C library goes on to clone";
+    std::io::Error::new(error.kind(), text)
+}
+
 /// Sends a signal to one thread of this process. An id that no thread of it has is an error.
 pub(crate) fn signal(thread: u32, signal: libc::c_int) -> std::io::Result<()> {
     // SAFETY: takes no arguments and cannot fail.

@@ -16,6 +16,7 @@ use crate::base::notice;
 use crate::coroutine::unwind;
 use crate::queue::{GetError, Queue};
 use crate::sync::{Event, Semaphore, WaitGroup};
+use crate::sys::thread::explain_start;
 
 /// A task, as the queue holds it: run it, or (`None`) tell that the pool was terminated.
 pub(super) type Job = Box<dyn FnOnce(Option<RanOn>) + Send>;
@@ -161,7 +162,7 @@ impl Core {
             self.threads.fetch_sub(1, Ordering::SeqCst);
             self.alive.done();
         }
-        started.map(drop).map_err(|error| match self.config.stack_size {
+        started.map(drop).map_err(explain_start).map_err(|error| match self.config.stack_size {
             Some(bytes) => io::Error::new(error.kind(), format!("{error}, for a stack of {bytes} bytes")),
             None => error,
         })

@@ -25,6 +25,7 @@ use crate::process::error::{SpawnError, signal_name};
 use crate::process::handle::Child;
 use crate::process::{Builder, Fd, codec, start};
 use crate::sys::epoll;
+use crate::sys::thread::explain_start;
 
 /// Workers in a row that fail before they are ready, until the pool is broken.
 const MOST_FAILURES: u32 = 3;
@@ -48,7 +49,7 @@ pub(super) fn start_manager(core: &Arc<Core>) -> std::io::Result<()> {
     let due = (0..core.config.workers).map(|worker| (worker, now)).collect();
     let manager = Manager { core: Arc::clone(core), due, claims: Vec::new() };
     let name = format!("{}-manager", core.config.name);
-    std::thread::Builder::new().name(name).spawn(move || manager.run()).map(drop)
+    std::thread::Builder::new().name(name).spawn(move || manager.run()).map(drop).map_err(explain_start)
 }
 
 impl Manager {
