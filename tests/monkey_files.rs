@@ -9,10 +9,13 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{child, on_one_worker};
 use ropewalk::monkey;
 use ropewalk::shm::Region;
+use ropewalk::sync::Event;
 
 /// A directory on a disk, if the machine has one at hand, that is removed with its owner.
 struct Scratch(PathBuf);
@@ -164,10 +167,99 @@ fn files_are_opened_with_the_file_system_user_of_the_calling_thread() {
             unsafe { libc::setfsuid(user) };
         }
         as_nobody(&scratch.0, || user(65534), || user(0));
-        let before = offloads("mkdir");
-        fs::create_dir(scratch.0.join("again")).unwrap();
-        assert_eq!(offloads("mkdir"), before + 1, "with its own user again, a thread makes the call");
+        // No other test makes a link.
+        let before = offloads("link") + offloads("linkat");
+        fs::hard_link(scratch.0.join("secret"), scratch.0.join("again")).unwrap();
+        assert_eq!(
+            offloads("link") + offloads("linkat"),
+            before + 1,
+            "with its own user again, a thread makes the call"
+        );
     });
+}
+
+/// The file system users that as many jobs on threads of their own find, all at the same time.
+fn users_of_jobs(count: usize) -> Vec<i32> {
+    let (all, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Event::new()));
+    let jobs: Vec<_> = (0..count)
+        .map(|_| {
+            let (all, go) = (Arc::clone(&all), Arc::clone(&go));
+            ropewalk::thread::spawn_blocking(move || {
+                all.fetch_add(1, Ordering::SeqCst);
+                go.wait();
+                // SAFETY: takes a number, which is no user, so that nothing changes.
+                unsafe { libc::setfsuid(u32::MAX) }
+            })
+        })
+        .collect();
+    while all.load(Ordering::SeqCst) < count {
+        ropewalk::yield_now();
+    }
+    go.set();
+    jobs.into_iter().map(|job| job.get().unwrap()).collect()
+}
+
+#[test]
+fn a_thread_that_is_started_with_rights_of_its_own_serves_nobody_else() {
+    if !is_root() {
+        println!("skipped: only root changes its user");
+        return;
+    }
+    on_one_worker(|| {
+        // SAFETY: takes a number.
+        unsafe { libc::setfsuid(65534) };
+        let meanwhile = users_of_jobs(40);
+        // SAFETY: as above.
+        unsafe { libc::setfsuid(0) };
+        assert_eq!(meanwhile, [65534; 40], "jobs have the rights of whoever gives them");
+        assert_eq!(users_of_jobs(60), [0; 60], "rights were passed on");
+    });
+}
+
+#[test]
+fn what_the_only_thread_has_changed_for_good_holds_for_all() {
+    if let Some(output) = child("what_the_only_thread_has_changed_for_good_holds_for_all") {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    if fs::read_dir("/proc/self/task").unwrap().count() > 1 {
+        println!("skipped: this test program has more threads");
+        return;
+    }
+    // SAFETY: takes flags.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_FS) }, 0);
+    monkey::patch_all().unwrap();
+    let scratch = Scratch::new("alone");
+    let path = scratch.0.join("made");
+    // Made by this thread, and so by one that is like it.
+    let made = common::runtime(1).run(move || {
+        let before = offloads("mkdir");
+        fs::create_dir(path).unwrap();
+        offloads("mkdir") - before
+    });
+    assert_eq!(made, 1, "the worker makes the call itself");
+}
+
+#[test]
+fn the_workers_of_a_runtime_have_the_rights_of_the_thread_that_makes_it() {
+    if !is_root() {
+        println!("skipped: only root changes its user");
+        return;
+    }
+    let scratch = Scratch::new("workers");
+    fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o777)).unwrap();
+    let first = scratch.0.join("first");
+    // By a thread that is there when the other runtime needs one.
+    on_one_worker(move || File::create(first).map(drop).unwrap());
+    let made = scratch.0.join("made");
+    let own = made.clone();
+    let makes = move || {
+        // SAFETY: takes a number.
+        unsafe { libc::setfsuid(65534) };
+        common::runtime(1).run(move || File::create(own).map(drop).unwrap());
+    };
+    std::thread::spawn(makes).join().unwrap();
+    assert_eq!(fs::metadata(made).unwrap().uid(), 65534);
 }
 
 #[test]

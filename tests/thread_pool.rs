@@ -348,3 +348,20 @@ fn a_pool_joined_by_its_own_thread_is_told_so() {
         assert!(error.to_string().contains("pool 'ouroboros'"), "{error}");
     });
 }
+
+#[test]
+fn tasks_that_wait_for_each_other_each_have_a_thread() {
+    watched(|| {
+        for _ in 0..2000 {
+            let (pool, all) = (ThreadPool::new(3), Arc::new(ropewalk::sync::Barrier::new(3)));
+            // Leaves one thread that is free.
+            pool.apply_async(|| ()).unwrap().get().unwrap();
+            let tasks = [(); 3].map(|()| {
+                let all = Arc::clone(&all);
+                // One that has just taken a task no longer counts as free for the next.
+                pool.apply_async(move || all.wait().map(drop)).unwrap()
+            });
+            tasks.into_iter().for_each(|task| task.get().unwrap().unwrap());
+        }
+    });
+}

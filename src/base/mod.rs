@@ -23,6 +23,8 @@ pub mod list;
 pub(crate) mod lock;
 #[cfg(not(loom))]
 pub(crate) mod notice;
+#[cfg(not(loom))]
+pub(crate) mod own_rights;
 #[doc(hidden)]
 pub mod owner_word;
 #[doc(hidden)]

@@ -11,33 +11,42 @@
 //! | `syscall` of these, of `setresuid` and similar, `landlock_restrict_self`, `keyctl` | for good |
 //! | `syscall` of `seccomp`, unless for all threads | for good |
 //!
+//! What lasts for good is not noted while the process has one thread: it holds for all threads to come.
+//! Workers, and threads for blocking calls, have the notes of the thread that starts them, as they have its rights.
 //! What is made by an instruction, or inside of libc, is not seen.
-
-use core::cell::Cell;
 
 use libc::{c_int, c_long, c_ulong, gid_t, uid_t};
 
 use super::errno;
 use super::hook::pass;
+use crate::base::own_rights;
 
 const USER: u8 = 1;
 const GROUP: u8 = 2;
 const OTHER: u8 = 4;
 
-thread_local! {
-    /// What the calling thread has of its own.
-    static OWN: Cell<u8> = const { Cell::new(0) };
-}
-
 /// Tells whether the calling thread has credentials, namespaces or filters of its own.
 #[inline]
 pub(super) fn differs() -> bool {
-    OWN.get() != 0
+    own_rights::get() != 0
 }
 
 fn note(bit: u8, is_own: bool) {
-    let own = OWN.get();
-    OWN.set(if is_own { own | bit } else { own & !bit });
+    let own = own_rights::get();
+    if bit == OTHER && is_own && own & OTHER == 0 && is_alone() {
+        // All threads to come inherit it.
+        return;
+    }
+    own_rights::set(if is_own { own | bit } else { own & !bit });
+}
+
+/// Tells whether the process has one thread: the links of its directory of threads are two and one for each.
+fn is_alone() -> bool {
+    const STATX_NLINK: u32 = 4;
+    let name = c"/proc/self/task".as_ptr();
+    // The kernel's `struct statx`, as words.
+    let mut status = [0u64; 32];
+    pass!(SYS_statx, libc::AT_FDCWD, name, 0, STATX_NLINK, status.as_mut_ptr()) == 0 && status[2] as u32 == 3
 }
 
 /// The numbers below are no users or groups, so this changes nothing and answers what holds.
@@ -112,7 +121,7 @@ pub(super) unsafe extern "C" fn setfsgid(group: gid_t) -> c_int {
 #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn capset(header: *mut u8, data: *const u8) -> c_int {
     let answer = pass!(SYS_capset, header, data);
-    note(OTHER, OWN.get() & OTHER != 0 || answer == 0);
+    note(OTHER, own_rights::get() & OTHER != 0 || answer == 0);
     errno::result(answer) as c_int
 }
 
@@ -123,7 +132,7 @@ pub(super) unsafe extern "C" fn capset(header: *mut u8, data: *const u8) -> c_in
 #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn setns(fd: c_int, kind: c_int) -> c_int {
     let answer = pass!(SYS_setns, fd, kind);
-    note(OTHER, OWN.get() & OTHER != 0 || answer == 0);
+    note(OTHER, own_rights::get() & OTHER != 0 || answer == 0);
     errno::result(answer) as c_int
 }
 
@@ -134,7 +143,7 @@ pub(super) unsafe extern "C" fn setns(fd: c_int, kind: c_int) -> c_int {
 #[cfg_attr(not(target_feature = "crt-static"), unsafe(no_mangle))]
 pub(super) unsafe extern "C" fn unshare(flags: c_int) -> c_int {
     let answer = pass!(SYS_unshare, flags);
-    note(OTHER, OWN.get() & OTHER != 0 || (answer == 0 && flags != 0));
+    note(OTHER, own_rights::get() & OTHER != 0 || (answer == 0 && flags != 0));
     errno::result(answer) as c_int
 }
 

@@ -14,6 +14,7 @@ use super::core::{Config, Core};
 use super::metrics::{Metrics, WorkerMetrics};
 use super::spawn::{Builder, JoinHandle};
 use super::{far, orphan, panic_hook, sample, worker};
+use crate::base::own_rights;
 use crate::sys::thread::explain_start;
 
 /// Bytes of a stack unless the builder says otherwise.
@@ -163,7 +164,12 @@ impl RuntimeBuilder {
 pub(crate) fn start_worker(core: &Arc<Core>, index: usize) -> io::Result<thread::JoinHandle<()>> {
     let core = Arc::clone(core);
     let name = format!("{}-{index}", core.name);
-    thread::Builder::new().name(name).spawn(move || core.all()[index].run()).map_err(explain_start)
+    let rights = own_rights::get();
+    let run = move || {
+        own_rights::set(rights);
+        core.all()[index].run();
+    };
+    thread::Builder::new().name(name).spawn(run).map_err(explain_start)
 }
 
 /// A set of workers with coroutines of their own.

@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use crate::base::fork;
+use crate::base::{fork, own_rights};
 
 use super::task::AsyncResult;
 use super::thread_pool::ThreadPool;
@@ -16,6 +16,10 @@ const MOST_FORKS: usize = 64;
 
 /// Runs `f`, which may block its thread, on a pool of the process: up to 512 threads, started when
 /// needed and ended after 10 s without work. Never waits.
+///
+/// `f` must give back what it changes of its thread (user, namespaces): the thread serves others afterwards. A caller
+/// that has changed such things for its own thread by libc's functions gets a thread that has the same, for this call
+/// alone.
 ///
 /// # Panics
 /// If no thread at all can be started.
@@ -33,6 +37,11 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    if own_rights::get() != 0 {
+        // A thread that is started here has these rights for ever, so it serves nobody else.
+        let pool = ThreadPool::builder(1).name("blocking").finishes().build();
+        return pool.apply_async(f).unwrap_or_else(|error| panic!("{error}"));
+    }
     // A child that is forked has none of its parent's threads.
     static POOLS: [OnceLock<ThreadPool>; MOST_FORKS] = [const { OnceLock::new() }; MOST_FORKS];
     let generation = fork::generation() as usize;

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::task::{RanOn, SubmitError};
-use crate::base::notice;
+use crate::base::{notice, own_rights};
 use crate::coroutine::unwind;
 use crate::queue::{GetError, Queue};
 use crate::sync::{Event, Semaphore, WaitGroup};
@@ -51,6 +51,8 @@ pub(super) struct Config {
     pub(super) when_full: WhenFull,
     pub(super) initializer: Option<Arc<dyn Fn(usize) + Send + Sync>>,
     pub(super) idle: Duration,
+    /// The pool is closed when it is dropped, and what waits still runs.
+    pub(super) finishes: bool,
 }
 
 pub(super) struct Core {
@@ -109,7 +111,14 @@ impl Core {
             self.leave_room();
             return Err(closed());
         }
-        // SeqCst: against a thread that is about to end because it has had nothing to do.
+        self.grow();
+        Ok(())
+    }
+
+    /// Starts a thread if more tasks wait than threads.
+    fn grow(self: &Arc<Self>) {
+        // SeqCst: against a thread that is about to end because it has had nothing to do, or that has taken another task
+        // and still counts as idle (see `work`).
         let short = self.jobs.len() > self.idle.load(Ordering::SeqCst);
         let wanted = short && self.threads() < self.config.threads || self.threads() == 0;
         if wanted && let Err(error) = self.start_thread() {
@@ -117,7 +126,6 @@ impl Core {
                 notice::warn!("pool '{}' goes on with {} threads: {error}", self.config.name, self.threads());
             });
         }
-        Ok(())
     }
 
     fn make_room(&self) -> Result<(), SubmitError> {
@@ -157,7 +165,11 @@ impl Core {
         let core = Arc::clone(self);
         self.threads.fetch_add(1, Ordering::SeqCst);
         self.alive.add(1);
-        let started = builder.spawn(move || core.work(worker));
+        let rights = own_rights::get();
+        let started = builder.spawn(move || {
+            own_rights::set(rights);
+            core.work(worker);
+        });
         if started.is_err() {
             self.threads.fetch_sub(1, Ordering::SeqCst);
             self.alive.done();
@@ -169,7 +181,7 @@ impl Core {
     }
 
     /// The life of a thread.
-    fn work(&self, worker: usize) {
+    fn work(self: &Arc<Self>, worker: usize) {
         /// Counts the thread out, whatever happens.
         struct Alive<'a>(&'a Core);
         impl Drop for Alive<'_> {
@@ -178,7 +190,7 @@ impl Core {
             }
         }
         let _alive = Alive(self);
-        OWN.set((ptr::from_ref(self).addr(), worker));
+        OWN.set((Arc::as_ptr(self).addr(), worker));
         if let Some(initializer) = &self.config.initializer
             && let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| initializer(worker)))
         {
@@ -199,7 +211,13 @@ impl Core {
             let job = self.jobs.get_timeout(self.config.idle);
             self.idle.fetch_sub(1, Ordering::SeqCst);
             match job {
-                Ok(job) => self.run(job),
+                Ok(job) => {
+                    // A task that was put meanwhile may have counted on this thread. What runs may wait for that task.
+                    if !self.jobs.is_empty() {
+                        self.grow();
+                    }
+                    self.run(job);
+                }
                 Err(GetError::Closed) => {
                     self.threads.fetch_sub(1, Ordering::SeqCst);
                     return;

@@ -36,6 +36,12 @@ impl ThreadPoolBuilder {
         self
     }
 
+    /// Lets the tasks that wait run to their end when the pool is dropped.
+    pub(super) fn finishes(mut self) -> Self {
+        self.0.finishes = true;
+        self
+    }
+
     /// Sets the bytes of each thread's stack. If the kernel has no room for that, the pool takes no task
     /// ([`SubmitError::NoThread`](super::SubmitError::NoThread)).
     pub fn stack_size(mut self, bytes: usize) -> Self {
@@ -149,6 +155,7 @@ impl ThreadPool {
             when_full: WhenFull::Block,
             initializer: None,
             idle: Duration::from_secs(10),
+            finishes: false,
         })
     }
 
@@ -295,6 +302,9 @@ impl ThreadPool {
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
+        if self.0.config.finishes {
+            return self.close();
+        }
         self.0.terminate();
     }
 }
