@@ -75,7 +75,9 @@ impl Identity {
         match Self::look(self.pid()) {
             Ok(Some((now, has_ended))) => now != self || has_ended,
             Ok(None) => !process::exists(self.pid()),
-            Err(_) => false,
+            // No descriptor may be left to read /proc with. The end of a child is told without one; whichever child
+            // has the pid, this process is no more.
+            Err(_) => process::is_ended_child(self.pid()),
         }
     }
 }

@@ -150,6 +150,17 @@ pub(crate) fn end_child(pid: u32) {
     {}
 }
 
+/// Tells whether a child with that pid has ended, and nobody has taken that in.
+pub(crate) fn is_ended_child(pid: u32) -> bool {
+    // SAFETY: all zeros is a siginfo.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the kernel writes one siginfo.
+    let looked = unsafe { libc::waitid(libc::P_PID, pid, &raw mut info, look) };
+    // SAFETY: that of a child, or zeros.
+    looked == 0 && unsafe { info.si_pid() } != 0
+}
+
 /// Tells whether there is a process with that pid, of whichever user; one that has ended counts until it is taken in.
 pub(crate) fn exists(pid: u32) -> bool {
     // SAFETY: takes numbers only; no signal is sent.
