@@ -169,6 +169,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "sys/message.rs",
     "sys/poll.rs",
     "sys/process.rs",
+    "sys/process/child.rs",
     "sys/shared.rs",
     "sys/raw.rs",
     "sys/signal.rs",

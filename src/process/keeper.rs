@@ -63,7 +63,7 @@ pub(super) fn give_up(pid: u32, pidfd: Pollable) {
     let _ = process::pidfd_signal(pidfd.as_fd(), pid, libc::SIGKILL);
     match keeper() {
         Ok(keeper) => keeper.adopt_bare(pidfd),
-        Err(_) => process::end_child(pid),
+        Err(_) => process::end_by_pidfd(pidfd.as_fd(), pid),
     }
 }
 

@@ -4,6 +4,12 @@ use core::time::Duration;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use super::poll;
+
+mod child;
+
+pub(crate) use child::{end_by_pidfd, end_child};
+
 fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
@@ -108,7 +114,7 @@ pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, pid: u32, signal: i32) -> io::
         // A child keeps its number until its end is taken in. Where it is another user's now, `kill` answers EPERM too.
         error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
             // Where SIGCHLD is ignored, the kernel takes the end in: then the number may be another process's.
-            if super::poll::wait(&mut [super::poll::want(pidfd, libc::POLLIN)], Some(Duration::ZERO))? {
+            if poll::wait(&mut [poll::want(pidfd, libc::POLLIN)], Some(Duration::ZERO))? {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
             // SAFETY: takes numbers only.
@@ -136,18 +142,6 @@ pub(crate) fn pidfd_reap(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
         libc::CLD_DUMPED => status | 0x80,
         _ => status,
     })
-}
-
-/// Ends a child whose end nobody has taken in, and takes it in. Waits for that.
-pub(crate) fn end_child(pid: u32) {
-    // SAFETY: takes numbers only; a child keeps its pid until its end is taken in.
-    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
-    // SAFETY: all zeros is a siginfo.
-    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
-    // SAFETY: the kernel writes one siginfo.
-    while unsafe { libc::waitid(libc::P_PID, pid, &raw mut info, libc::WEXITED) } < 0
-        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
-    {}
 }
 
 /// Tells whether a child with that pid has ended, and nobody has taken that in.
