@@ -78,7 +78,11 @@ impl Folder {
 
     /// A copy of this test program with a mode.
     fn copy(&self, mode: u32) -> PathBuf {
-        let copy = self.0.join("helper");
+        self.copy_as("helper", mode)
+    }
+
+    fn copy_as(&self, name: &str, mode: u32) -> PathBuf {
+        let copy = self.0.join(name);
         std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
         std::fs::set_permissions(&copy, PermissionsExt::from_mode(mode)).unwrap();
         copy
@@ -117,6 +121,43 @@ fn a_setuid_program_runs_main_whatever_its_caller_says() {
     assert!(said.contains(&format!("MAIN RUNS: user {NOBODY} effective 0 variable false")), "{said}");
     assert!(!greeted, "it was diverted");
     // It cannot start processes either, for these could not know what to trust.
+    assert!(said.contains("A START: a program whose start gives it rights"), "{said}");
+}
+
+#[test]
+fn a_program_with_capabilities_runs_main_whatever_its_caller_says() {
+    let name = "a_program_with_capabilities_runs_main_whatever_its_caller_says";
+    if let Some(helper) = std::env::var_os("HELPER") {
+        // As a user who may be the parent of a child: all is in order but for the capabilities.
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut command = forged(Path::new(&helper), theirs);
+        command.env("START_ONE", "1").env_remove("HELPER");
+        let (said, greeted) = outcome(command, ours);
+        println!("{said} greeted {greeted}");
+        return;
+    }
+    if std::env::var_os("ROPEWALK_CHILD").is_some() || !is_root() {
+        return;
+    }
+    let folder = Folder::new("capabilities");
+    let (program, helper) = (folder.copy_as("program", 0o755), folder.copy(0o755));
+    // See capabilities(7): version 2, effective, CAP_NET_BIND_SERVICE as permitted.
+    let words = [0x0200_0001u32, 1 << 10, 0, 0, 0].map(u32::to_le_bytes).concat();
+    let path = std::ffi::CString::new(helper.to_str().unwrap()).unwrap();
+    let value = words.as_ptr().cast();
+    // SAFETY: texts that end with a zero, and a value of that length.
+    let set =
+        unsafe { libc::setxattr(path.as_ptr(), c"security.capability".as_ptr(), value, words.len(), 0) };
+    if set != 0 {
+        println!("skipped: {} takes no capabilities: {}", helper.display(), std::io::Error::last_os_error());
+        return;
+    }
+    let mut command = Command::new(program);
+    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env("HELPER", helper);
+    let output = command.uid(NOBODY).gid(NOBODY).current_dir("/").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(&format!("MAIN RUNS: user {NOBODY} effective {NOBODY} variable false")), "{said}");
+    assert!(said.contains("greeted false"), "it was diverted: {said}");
     assert!(said.contains("A START: a program whose start gives it rights"), "{said}");
 }
 
@@ -195,6 +236,45 @@ fn the_children_of_a_process_that_gave_up_rights_have_none_of_them() {
     assert_eq!(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) }, 0);
     let second = ropewalk::process::Process::spawn(user, ()).unwrap().join().unwrap();
     assert_eq!(second, NOBODY, "it was forked from what still has the rights");
+}
+
+#[test]
+fn a_process_whose_exec_would_count_as_a_gain_of_rights_starts_none() {
+    let name = "a_process_whose_exec_would_count_as_a_gain_of_rights_starts_none";
+    if !is_root() {
+        return;
+    }
+    if let Some(output) = common::child(name) {
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(!said.contains("MAIN RUNS"), "{said}");
+        return;
+    }
+    let user = |()| own_users();
+    assert_eq!(ropewalk::process::Process::spawn(user, ()).unwrap().join().unwrap(), (0, 0));
+    const SAME: u32 = u32::MAX;
+    type Change = fn(u32) -> i32;
+    // SAFETY: takes numbers only.
+    let changes: [Change; 2] = [
+        |to| unsafe { libc::setresgid(SAME, to, SAME) },
+        |to| {
+            // SAFETY: as above.
+            unsafe { libc::setresuid(SAME, to, SAME) }
+        },
+    ];
+    for change in changes {
+        assert_eq!(change(NOBODY), 0);
+        let refused = ropewalk::process::Process::spawn(user, ()).map(drop);
+        let by_exec = ropewalk::process::StartMethod::Exec;
+        let builder = ropewalk::process::Process::builder().start_method(by_exec);
+        let refused_too = builder.spawn(user, ()).map(drop);
+        assert_eq!(change(0), 0);
+        for refused in [refused, refused_too] {
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains("effective"), "{refused}");
+        }
+    }
+    assert_eq!(ropewalk::process::Process::spawn(user, ()).unwrap().join().unwrap(), (0, 0));
 }
 
 #[test]

@@ -46,6 +46,13 @@ pub(super) fn start_program(
                 .to_owned(),
         ));
     }
+    if process::credentials().differ() {
+        return Err(SpawnError::Program(
+            "a process whose real and effective user or group differ cannot start processes: to the kernel each program \
+             that it starts gains rights, and trusts nobody; change both (setresuid, setresgid)"
+                .to_owned(),
+        ));
+    }
     let tie = if kept { KEPT } else { TIED };
     let environment = environment.map(<[Variable]>::to_vec);
     let run = move || {

@@ -334,6 +334,14 @@ pub(crate) fn credentials() -> Credentials {
     Credentials { users, groups, further }
 }
 
+impl Credentials {
+    /// Tells whether the real users or groups are others than the effective ones. The kernel then says of the next exec,
+    /// whatever its program, that it gains rights (`AT_SECURE`, see getauxval(3)).
+    pub(crate) fn differ(&self) -> bool {
+        self.users[0] != self.users[1] || self.groups[0] != self.groups[1]
+    }
+}
+
 /// Tells whether a filter judges the system calls of the calling thread.
 pub(crate) fn is_filtered() -> bool {
     // SAFETY: takes numbers only. In a strict mode, the other answer than zero, the caller would be ended.
