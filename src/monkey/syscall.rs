@@ -168,10 +168,11 @@ pub(super) unsafe extern "C" fn syscall(
         return c_long::from(answer);
     } else {
         before_process(number, args);
+        let was_alone = thread_state::is_for_all(number, args);
         // SAFETY: the caller's duty.
         let answer = unsafe { sys::raw::call(number, args) };
         if answer >= 0 {
-            thread_state::note_call(number, args);
+            thread_state::note_call(number, args, was_alone);
         }
         answer
     };
