@@ -242,15 +242,22 @@ fn permits_go_to_those_who_wait_in_their_order() {
     on_workers(|| {
         let seats = Arc::new(Semaphore::new(0));
         let order = Arc::new(Mutex::new(Vec::new()));
+        let arrived = Arc::new(AtomicUsize::new(0));
         let waiters: Vec<_> = (0..10)
             .map(|number| {
                 let (seats, order) = (Arc::clone(&seats), Arc::clone(&order));
+                let coming = Arc::clone(&arrived);
                 let waiter = ropewalk::spawn(move || {
+                    coming.fetch_add(1, Ordering::SeqCst);
                     seats.acquire();
                     order.lock().push(number);
                     seats.release().unwrap();
                 });
-                ropewalk::sleep(Duration::from_micros(300));
+                // It may start on another worker, which has to wake first.
+                while arrived.load(Ordering::SeqCst) <= number {
+                    ropewalk::yield_now();
+                }
+                ropewalk::sleep(Duration::from_millis(1));
                 waiter
             })
             .collect();
