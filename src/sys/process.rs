@@ -8,6 +8,7 @@ use super::poll;
 
 mod child;
 
+#[cfg_attr(loom, allow(unused_imports, reason = "the models start no processes"))]
 pub(crate) use child::{end_by_pidfd, end_child};
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -33,7 +33,7 @@ pub struct Shown {
     pub took: Duration,
     /// What the monitor has said of the worker.
     pub reports: Vec<String>,
-    counted: Vec<(&'static str, [u64; 2])>,
+    counted: Vec<(&'static str, [u64; 3])>,
 }
 
 impl Shown {
@@ -47,6 +47,11 @@ impl Shown {
         self.count(names, 0)
     }
 
+    /// How often these functions were called by coroutines.
+    pub fn calls(&self, names: &[&str]) -> u64 {
+        self.count(names, 2)
+    }
+
     /// How often calls of these functions were made by another thread.
     pub fn offloads(&self, names: &[&str]) -> u64 {
         self.count(names, 1)
@@ -56,7 +61,7 @@ impl Shown {
     /// at a time would have: `one` is what each waits at least.
     pub fn check(&self, what: &str, count: u32, one: Duration) {
         println!("{what}: {count} on one worker, {one:?} each at least, took {:?}", self.took);
-        for (name, [parks, offloads]) in &self.counted {
+        for (name, [parks, offloads, _]) in &self.counted {
             if parks + offloads > 0 {
                 println!("    {name}: {parks} parks, {offloads} offloads");
             }
@@ -67,8 +72,11 @@ impl Shown {
     }
 }
 
-fn counts() -> Vec<(&'static str, [u64; 2])> {
-    monkey::status().iter().map(|symbol| (symbol.name(), [symbol.parks(), symbol.offloads()])).collect()
+fn counts() -> Vec<(&'static str, [u64; 3])> {
+    monkey::status()
+        .iter()
+        .map(|symbol| (symbol.name(), [symbol.parks(), symbol.offloads(), symbol.calls()]))
+        .collect()
 }
 
 /// Runs `f` as a coroutine of a runtime with one worker, and says what happened. One run at a time, so that what
@@ -123,7 +131,7 @@ pub fn on_one_worker_with<T: Send + 'static>(
     let counted = counts()
         .into_iter()
         .zip(before)
-        .map(|((name, now), (_, then))| (name, [now[0] - then[0], now[1] - then[1]]))
+        .map(|((name, after), (_, before))| (name, std::array::from_fn(|at| after[at] - before[at])))
         .collect();
     let mut reports = REPORTS.lock().unwrap_or_else(PoisonError::into_inner);
     // Not that of all workers in turns of more than 10 ms, after which the runtime adds one: any that computes is.

@@ -66,7 +66,9 @@ fn many_walk_a_tree() {
     println!("walkdir: {WALKERS} walks of 611 entries took {:?}", shown.took);
     assert!(shown.reports.is_empty(), "{:?}", shown.reports);
     let looked = ["statx", "stat64", "lstat64", "fstatat64", "open", "open64", "openat", "openat64"];
-    assert!(shown.offloads(&looked) >= u64::from(WALKERS) * 500, "{}", shown.offloads(&looked));
+    let (calls, offloads) = (shown.calls(&looked), shown.offloads(&looked));
+    // The names were made just now, so the kernel's caches answer nearly all.
+    assert!(calls >= u64::from(WALKERS) * 500 && offloads < calls / 10, "{offloads} of {calls} by threads");
 }
 
 /// A debug build of the compressor moves its tables over the stack, hence the size.
